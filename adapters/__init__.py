@@ -1,0 +1,1 @@
+"""What erpsyncd speaks to: `adapters.store` holds storefronts, `adapters.erp` holds ERP packs."""

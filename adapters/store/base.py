@@ -1,0 +1,56 @@
+"""The contract every storefront adapter keeps; it fits on one screen.
+
+Invariant: writes are at-least-once and absolute, so `apply` may see the same patch twice and must not care. An adapter
+reports what the store itself said about each document and nothing better; foreign exceptions never leave it: they become
+StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) and no secret in any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from daemon.model import Fields, Limits, Outcome, Patch
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """What an adapter gets from `[store.<name>]`. Secrets are revealed here and go no further than a header."""
+
+    name: str
+    url: str
+    token: str = field(repr=False)
+    timeout: float
+    """Seconds for one call, all included."""
+    limits: Limits
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Adapter-specific keys."""
+
+
+class Store(Protocol):
+    """A storefront."""
+
+    limits: Limits
+
+    async def open(self) -> None:
+        """Prepare sessions. No network call must succeed here: a store that is down does not stop the daemon."""
+
+    async def check(self) -> None:
+        """Cheap call that proves address and credentials. Raises StoreError."""
+
+    async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        """Write one batch (at most `limits.batch_size`); one outcome a patch, any order. Raises StoreError when the whole
+        call failed. Cancelling leaves the adapter usable."""
+
+    async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
+        """What the store shows now for these ids; an unknown id is left out."""
+
+    def scan(self, entity: str) -> AsyncIterator[tuple[str, Fields]]:
+        """All documents of an entity in id order, page by page."""
+
+    async def close(self) -> None:
+        """Idempotent; safe after a failed open."""
+
+
+StoreFactory = Callable[[StoreSettings], Store]

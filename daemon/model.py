@@ -1,0 +1,142 @@
+"""The values that rooms hand to each other; frozen and free of I/O.
+
+Invariant: a value here means the same in every room. Times are integer microseconds since the Unix epoch (`Micros`) on the
+ERP's clock unless a name says otherwise; log positions are plain integers (`Lsn`), printed the way Postgres prints them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Lsn: TypeAlias = int
+"""A byte position in the ERP's write-ahead log."""
+Micros: TypeAlias = int
+"""Microseconds since 1970-01-01 UTC."""
+Xid: TypeAlias = int
+"""A 64-bit transaction id (epoch included), comparable with pg_current_snapshot()."""
+Key: TypeAlias = int | str
+"""An ERP key of an entity: int for bigint/integer, str for uuid/text."""
+
+Fields: TypeAlias = Mapping[str, Any]
+"""Identity and other fields of a document; JSON values, amounts already exact (int or decimal string)."""
+
+
+class Lane(enum.StrEnum):
+    FAST = "fast"
+    BATCH = "batch"
+
+
+class Missing(enum.StrEnum):
+    """What it means that a document which was there is no longer produced."""
+
+    ZERO = "zero"
+    UNPUBLISH = "unpublish"
+    KEEP = "keep"
+
+
+def format_lsn(lsn: Lsn) -> str:
+    """`0x16B374D848` -> `16/B374D848`."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def parse_lsn(text: str) -> Lsn:
+    """`16/B374D848` -> int. Raises ValueError on anything else."""
+    high, slash, low = text.partition("/")
+    if not slash:
+        raise ValueError(f"not a log position: {text!r}")
+    return int(high, 16) << 32 | int(low, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueName:
+    """One lane of work: the documents of one entity for one store. One worker drains it."""
+
+    store: str
+    entity: str
+
+    def __str__(self) -> str:
+        return f"{self.store}/{self.entity}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that a worker took: it is in flight until done, failed or parked."""
+
+    key: Key
+    since: Micros
+    """Commit time of the oldest change of this key that the store has not acknowledged."""
+    xids: frozenset[Xid] = frozenset()
+    """Transactions that marked it and were not known to be visible then; empty when none has to be waited for."""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the store should show for one identity, as the ERP says now."""
+
+    id: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """What the store acknowledged last for one document. `body` is None for a removed one."""
+
+    id: str
+    version: int
+    body: bytes | None
+    at: Micros
+    """When the store acknowledged it, on our clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One document to be written to a store, absolute and idempotent.
+
+    `fields` holds identity and all other fields; None removes the document. `changed` names the fields that differ from
+    what the store acknowledged last (all of them on a first send); an adapter that can write fields one by one may use it.
+    """
+
+    id: str
+    version: int
+    """Grows with every send of this id."""
+    changed_at: Micros
+    """ERP commit time of the oldest change that this patch carries."""
+    fields: Fields | None
+    identity: Fields = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+
+
+class Status(enum.StrEnum):
+    """The store's own word on one document."""
+
+    OK = "ok"
+    RETRY = "retry"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one patch. Anything that the store did not name is not acknowledged: status RETRY."""
+
+    id: str
+    status: Status
+    error: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a store can take in one call and at a time."""
+
+    batch_size: int = 100
+    concurrency: int = 4
+    per_second: float = 50.0
+    burst: float = 100.0
+
+
+Row: TypeAlias = Mapping[str, Any]
+Rows: TypeAlias = Sequence[Row]
