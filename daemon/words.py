@@ -1,7 +1,7 @@
 """Durations and sizes the way people read them.
 
-Invariant: one way to print each. Sizes use powers of 1024 under the names that Postgres gives them, so that a figure here
-reads like the one a DBA gets from pg_size_pretty.
+Invariant: one way to print each. Sizes use powers of 1024 under the names that Postgres gives them, so that a figure
+here reads like the one a DBA gets from pg_size_pretty.
 """
 
 from __future__ import annotations
