@@ -1,8 +1,8 @@
 """The contract every storefront adapter keeps; it fits on one screen.
 
 Invariant: writes are at-least-once and absolute, so `apply` may see the same patch twice and must not care. An adapter
-reports what the store itself said about each document and nothing better; foreign exceptions never leave it: they become
-StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) and no secret in any text.
+reports what the store itself said about each document and nothing better; foreign exceptions never leave it: they
+become StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) and no secret in any text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StoreSettings:
     """Seconds for one call, all included."""
     limits: Limits
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Adapter-specific keys."""
+    """Adapter-specific keys; `entities` is the list of entities that this store shows."""
 
 
 class Store(Protocol):
@@ -40,17 +40,24 @@ class Store(Protocol):
         """Cheap call that proves address and credentials. Raises StoreError."""
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
-        """Write one batch (at most `limits.batch_size`); one outcome a patch, any order. Raises StoreError when the whole
-        call failed. Cancelling leaves the adapter usable."""
+        """Write one batch (at most `limits.batch_size`, each id once); one outcome a patch, any order.
+
+        Raises StoreError when the whole call failed; it may have succeeded all the same. `retry` says what follows:
+        LATER (after `retry_after`; with E-STORE-TOO-LARGE in smaller parts), OPERATOR, or NEVER: the store does not
+        take this batch as it is (E-STORE-REFUSED), so splitting it finds the patch at fault. Cancelling leaves the
+        adapter usable.
+        """
 
     async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
-        """What the store shows now for these ids; an unknown id is left out."""
+        """What the store shows now for these ids, as `Patch.fields` would say it: no bookkeeping of the store or the
+        protocol, numbers exact (int or decimal string). An unknown or removed id is left out."""
 
     def scan(self, entity: str) -> AsyncIterator[tuple[str, Fields]]:
-        """All documents of an entity in id order, page by page."""
+        """All documents of an entity in the order of their ids by code point, page by page; fields as in `fetch`."""
 
     async def close(self) -> None:
         """Idempotent; safe after a failed open."""
 
 
 StoreFactory = Callable[[StoreSettings], Store]
+"""Makes no connection. Raises ConfigError for settings that the adapter cannot use."""
