@@ -6,7 +6,7 @@ Invariant: whoever holds a Config needs no further checks of it, and nothing tha
 from __future__ import annotations
 
 from daemon.config.entity import Entity, KeyType, Kind, Poll, Watch
-from daemon.config.load import SEARCHED, check, find_config, load, load_text
+from daemon.config.loading import SEARCHED, check, find_config, load, load_text
 from daemon.config.outlet import Batch, Brake, Rate, Store
 from daemon.config.problems import InvalidConfigError, Problem
 from daemon.config.root import Config, dump_redacted, json_schema

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from daemon.config.section import Finding, Raw, Section, TableName, Word
+from daemon.config.section import Finding, Raw, Section, TableName, Word, derived
 from daemon.config.values import Delay, Duration, KeysSql, WindowSql
 from daemon.model import Lane, Missing
 
@@ -127,7 +127,7 @@ class Poll(Section):
         'Default: "0s" in mode stream, "60s" in mode poll.',
     )
     name: Word = Field(
-        default_factory=_poll_name,
+        default_factory=derived(_poll_name),
         description="Name under which the end of the last window is kept. Default: derived from the query.",
     )
 
@@ -139,17 +139,17 @@ class Entity(Section):
 
     name: TableName = ""
     kind: Kind = Field(
-        default_factory=lambda data: kind_of(data["name"]),
+        default_factory=derived(lambda data: kind_of(data["name"])),
         description="What the documents are: stock, price, credit, order_status, content or custom. Default: "
         "the table's own name where it is one of these, else custom.",
     )
     lane: Lane = Field(
-        default_factory=lambda data: Lane.BATCH if data["kind"] is Kind.CONTENT else Lane.FAST,
+        default_factory=derived(lambda data: Lane.BATCH if data["kind"] is Kind.CONTENT else Lane.FAST),
         description="fast is sent within seconds, batch is sent throttled by a job of [batch.*]. Default: "
         "batch for content, else fast.",
     )
     target: Duration = Field(
-        default_factory=lambda data: 5.0 if data["lane"] is Lane.FAST else 86400.0,
+        default_factory=derived(lambda data: 5.0 if data["lane"] is Lane.FAST else 86400.0),
         description='Staleness objective; older than this is STALE. Default: "5s" in the fast '
         'lane, "1d" in the batch lane.',
     )
@@ -157,7 +157,7 @@ class Entity(Section):
         default=KeyType.BIGINT, description="Postgres type of the entity's key: bigint, integer, uuid or text."
     )
     identity: tuple[Word, ...] = Field(
-        default_factory=lambda data: _IDENTITY.get(data["kind"], ("key",)),
+        default_factory=derived(lambda data: _IDENTITY.get(data["kind"], ("key",))),
         min_length=1,
         description='Fields that make a document\'s id, in this order; only for kind custom. Default there: ["key"].',
     )
@@ -172,7 +172,7 @@ class Entity(Section):
         default=None, description="Pure function rows -> documents where SQL cannot say it, as module.path:function."
     )
     missing: Missing = Field(
-        default_factory=lambda data: Missing.ZERO if data["kind"] is Kind.STOCK else Missing.UNPUBLISH,
+        default_factory=derived(lambda data: Missing.ZERO if data["kind"] is Kind.STOCK else Missing.UNPUBLISH),
         description="What it means that a document is no longer produced: zero (stock and credit only), unpublish or "
         "keep. Default: zero for stock, else unpublish.",
     )

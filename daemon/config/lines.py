@@ -33,10 +33,12 @@ def line_numbers(text: str) -> dict[Path, int]:
 
 def locate(lines: dict[Path, int], path: Path) -> int | None:
     """The line of this path, or of the nearest table around it that has one."""
-    for length in range(len(path), 0, -1):
-        if (line := lines.get(path[:length])) is not None:
-            return line
-    return None
+    return lines.get(path[: depth(lines, path)])
+
+
+def depth(lines: dict[Path, int], path: Path) -> int:
+    """How much of this path, counted from its start, has a line."""
+    return next((length for length in range(len(path), 0, -1) if path[:length] in lines), 0)
 
 
 class _Scanner:

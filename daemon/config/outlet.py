@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from daemon.config.problems import suggestion
 from daemon.config.secret import Secret
-from daemon.config.section import Finding, Number, Raw, Section, TableName, Whole, Word
+from daemon.config.section import Finding, Number, Raw, Section, TableName, Whole, Word, derived
 from daemon.config.values import DayWindow, Duration, Text, WindowSql, resolve_path, surroundings
 from daemon.model import Limits
 
@@ -52,7 +52,7 @@ class Rate(Section):
 
     per_second: Annotated[Number, Field(gt=0)] = Field(default=50.0, description="Calls a second, lasting.")
     burst: Annotated[Number, Field(ge=1)] = Field(
-        default_factory=lambda data: max(1.0, 2 * data["per_second"]),
+        default_factory=derived(lambda data: max(1.0, 2 * data["per_second"])),
         description="Calls that may be made at once after a quiet time. Default: twice per_second.",
     )
 

@@ -93,5 +93,6 @@ _WORDS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
-    "too_short": "must have at least {min_length} element",
+    "too_short": "is empty; at least {min_length} is needed",
+    "path_type": "must be the path of a file",
 }

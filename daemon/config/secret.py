@@ -108,10 +108,10 @@ def read_secret(value: object, around: Surroundings) -> tuple[str, str]:
     elif isinstance(value, Mapping) and len(value) == 1:
         [(form, name)] = value.items()
         if form not in _READERS or not isinstance(name, str) or not name:
-            raise ValueError(f"must be {_FORMS}")
+            raise ValueError(f"must be a string, {_FORMS}")
         text, source = _READERS[form](name, around), f"{form} {name}"
     else:
-        raise ValueError(f"must be {_FORMS}")
+        raise ValueError(f"must be a string, {_FORMS}")
     if not text:
         raise ValueError("is empty" if source == "config" else f"{source} is empty; write the secret there")
     if "\n" in text or "\r" in text or "\0" in text:

@@ -6,8 +6,8 @@ of one table are reported together; a section that was built is complete, valid 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from daemon.config.lines import Path
 from daemon.config.problems import expected, suggestion
 
+T = TypeVar("T")
 Raw: TypeAlias = Mapping[str, Any]
 """A table as TOML gave it, unchecked."""
 Finding: TypeAlias = tuple[Path, str]
@@ -35,6 +36,21 @@ Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Word: TypeAlias = Annotated[str, Field(strict=True, min_length=1)]
 TableName: TypeAlias = Annotated[SkipJsonSchema[str], Field(exclude=True)]
 """The name that stands in a table's header, filled in by the table above."""
+
+
+def derived(rule: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any]], T]:
+    """A default that follows from the fields before it.
+
+    Where one of them is missing or wrong the table is refused for that reason; the default must not add a second one.
+    """
+
+    def factory(data: dict[str, Any]) -> T:
+        try:
+            return rule(data)
+        except KeyError:
+            return cast(T, None)
+
+    return factory
 
 
 class Section(BaseModel):
@@ -77,8 +93,8 @@ class Section(BaseModel):
         if details["type"] == "extra_forbidden" and len(loc) == 1:
             return f'unknown key "{loc[0]}"{suggestion(str(loc[0]), cls.key_names())}'
         if details["type"] == "missing" and len(loc) == 1:
-            description = cls.model_fields[str(loc[0])].description or ""
-            return f"is missing: {description.split('. ')[0].rstrip('.')}"
+            description = (cls.model_fields[str(loc[0])].description or "").split(". ")[0].rstrip(".")
+            return f"is missing: {description[:1].lower()}{description[1:]}"
         return str(details["msg"]) if details["type"] == "config" else expected(details)
 
     @classmethod

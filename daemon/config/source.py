@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from daemon.config.secret import Dsn, Secret
-from daemon.config.section import Finding, Flag, Raw, Section, Whole, Word
+from daemon.config.section import Finding, Flag, Raw, Section, Whole, Word, derived
 from daemon.config.values import Duration, Text, resolve_path, resolve_text
 
 
@@ -67,7 +67,7 @@ class Erp(Section):
         "{ env = }, { file = }."
     )
     replication_dsn: Dsn = Field(
-        default_factory=lambda data: data["dsn"],
+        default_factory=derived(lambda data: data["dsn"]),
         description="Connection URL for the replication stream, where it differs (a pooler cannot carry it). "
         "Default: dsn.",
     )
@@ -77,7 +77,7 @@ class Erp(Section):
         "alone.",
     )
     slot: Annotated[Text, AfterValidator(_slot)] = Field(
-        default_factory=lambda data: default_slot(data["dsn"].dbname),
+        default_factory=derived(lambda data: default_slot(data["dsn"].dbname)),
         description="Replication slot. Default: erpsyncd_<database>, since slot names are shared by the whole cluster.",
     )
     publication: Annotated[Text, AfterValidator(_identifier)] = Field(
@@ -113,16 +113,12 @@ class Erp(Section):
     )
 
 
-def _state_path(value: object, info: ValidationInfo) -> object:
-    return resolve_path(value, info)
-
-
 class State(Section):
     """Where marks, acknowledged documents and the position are kept."""
 
     path: Annotated[
         Path,
-        BeforeValidator(_state_path),
+        BeforeValidator(resolve_path),
         PlainSerializer(str, return_type=str),
         WithJsonSchema({"type": ["string", "object"]}, mode="validation"),
     ] = Field(

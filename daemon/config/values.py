@@ -106,7 +106,9 @@ Text = Annotated[
 def resolve_path(value: object, info: ValidationInfo) -> object:
     """Like `resolve_text`; a relative path starts at the folder of config.toml."""
     text = resolve_text(value, info)
-    return str(surroundings(info).base / text) if isinstance(text, str) and text else text
+    if not isinstance(text, str) or not text:
+        raise ValueError("must be the path of a file")
+    return str(surroundings(info).base / text)
 
 
 def sql_problem(text: str, params: Sequence[int]) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from daemon.config.lines import Path as KeyPath
-from daemon.config.lines import line_numbers, locate
+from daemon.config.lines import depth, line_numbers, locate
 from daemon.config.problems import InvalidConfigError, Problem, suggestion
 from daemon.config.root import Config
 from daemon.config.values import Surroundings
@@ -164,8 +164,11 @@ def _pack(own: _Text) -> tuple[_Text | None, list[Problem]]:
 
 
 def _problem(path: KeyPath, message: str, own: _Text, pack: _Text | None) -> Problem:
-    text = own
-    if pack is not None and path not in own.lines and (path in pack.lines or path[:2] not in own.lines):
-        text = pack if locate(pack.lines, path) is not None and locate(own.lines, path[:2]) is None else own
-        text = pack if path in pack.lines else text
+    text = pack if pack is not None and _from_pack(path, own, pack) else own
     return Problem(".".join(str(part) for part in path), locate(text.lines, path), message, text.file)
+
+
+def _from_pack(path: KeyPath, own: _Text, pack: _Text) -> bool:
+    """Whether the value at this path came from the pack: only there is it known, and no array of ours replaced it."""
+    replaced = any(isinstance(part, int) and path[:length] in own.lines for length, part in enumerate(path))
+    return not replaced and depth(pack.lines, path) > depth(own.lines, path)
