@@ -1,8 +1,8 @@
 """Structured logging: one event a line, with a stable name and fields, through loguru.
 
 Invariant: a line is one JSON object (or text on a terminal), carries no registered secret, and writing it cannot stop
-the daemon: a closed pipe silences the log, a flood of one event is cut and counted. One line on loss and one on recovery
-come from `Edge`.
+the daemon: a closed pipe silences the log, a flood of one event is cut and counted. `Edge` gives one line on loss and
+one on recovery.
 """
 
 from __future__ import annotations
@@ -265,7 +265,8 @@ def _as_json(at: datetime, level: str, event: str, msg: str, fields: Mapping[str
     try:
         return orjson.dumps(line).decode()
     except (TypeError, ValueError):  # an integer beyond 64 bits, a lone surrogate
-        return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
+        plain = {name: str(value).encode("utf-8", "backslashreplace").decode() for name, value in line.items()}
+        return orjson.dumps(plain).decode()
 
 
 def _brief(value: Any) -> str:
