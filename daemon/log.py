@@ -55,6 +55,8 @@ EVENTS: Final[dict[str, str]] = {
     "quarantined": "A key cannot be sent until someone corrects it; it keeps ageing.",
     "released": "Quarantined or held keys are tried again.",
     "held": "A brake holds changes for an operator's decision; they keep ageing.",
+    "state_failing": "The state file cannot be written; the log position stays where it is.",
+    "state_back": "The state file can be written again.",
     "paused": "An operator paused a store or an entity.",
     "resumed": "A pause ended, by an operator or by its own time.",
     "entity_stopped": "An entity is stopped; the others go on.",

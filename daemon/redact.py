@@ -27,7 +27,8 @@ _PATTERNS: Final = (
         ),
         rf"\g<1>{MASK}",
     ),
-    (re.compile(r"\b([Bb]earer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\g<1> {MASK}"),
+    (re.compile(r"\b([Bb]earer)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\g<1> {MASK}"),
+    (re.compile(r"\b(Basic)\s+(?=[A-Za-z0-9+/]*[0-9=])[A-Za-z0-9+/]{12,}=*"), rf"\g<1> {MASK}"),
 )
 _secrets: set[str] = set()
 _registered: re.Pattern[str] | None = None
