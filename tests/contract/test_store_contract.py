@@ -11,6 +11,7 @@ import random
 import tomllib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,30 @@ async def test_other_content_has_another_idempotency_key(rig: Rig) -> None:
     await rig.store.apply("stock", [stock("A|default", 8)])
     await rig.store.apply("price", [stock("A|default", 8)])
     assert len({call.idempotency_key for call in rig.shop.writes()}) == 3
+
+
+async def test_a_write_carries_its_version_and_the_time_of_the_change(rig: Rig) -> None:
+    await rig.store.apply("stock", [stock("A|default", 7, version=4)])
+    [write] = rig.shop.history["stock"]["A|default"]
+    assert (write.version, datetime.fromisoformat(write.changed_at)) == (
+        4,
+        datetime(2023, 11, 14, 22, 13, 20, 123456, UTC),
+    )
+
+
+async def test_an_older_version_that_comes_late_changes_nothing(rig: Rig) -> None:
+    for version in (2, 1):
+        assert [o.status for o in await rig.store.apply("stock", [stock("A|default", version, version)])] == [Status.OK]
+    assert rig.shop.documents("stock")["A|default"]["available"] == 2
+
+
+@pytest.mark.parametrize("name", ["deleted", "version", "changed_at", "id"])
+async def test_a_field_cannot_pass_for_the_protocols_own(rig: Rig, name: str) -> None:
+    await rig.store.apply("stock", [stock("A|default", 7)])
+    bad = Patch("A|default", 2, 0, {"sku": "A", "location": "default", name: True})
+    outcomes = await rig.store.apply("stock", [bad, stock("B|default")])
+    assert {o.id: o.status for o in outcomes} == {"A|default": Status.REJECTED, "B|default": Status.OK}
+    assert rig.shop.documents("stock")["A|default"]["available"] == 7
 
 
 async def test_nothing_to_write_is_no_call(rig: Rig) -> None:
@@ -387,6 +412,24 @@ async def test_a_long_list_of_ids_is_fetched_in_parts(rig: Rig) -> None:
     patches = batch(1000)
     await rig.store.apply("stock", patches)
     assert await rig.store.fetch("stock", [p.id for p in patches]) == {p.id: p.fields for p in patches}
+
+
+async def test_long_ids_are_fetched_in_addresses_that_servers_take(rig: Rig) -> None:
+    patches = [stock(f"{n}{'x' * 300}|default", n) for n in range(100)]
+    await rig.store.apply("stock", patches)
+    assert await rig.store.fetch("stock", [p.id for p in patches]) == {p.id: p.fields for p in patches}
+
+
+async def test_what_was_not_asked_for_and_what_is_gone_is_not_read(rig: Rig) -> None:
+    for name in ("A", "B"):
+        rig.shop.put("stock", name, {"available": 1})
+    rig.shop.put("stock", "gone", {"deleted": True})
+    rig.shop.put("stock", "kept", {"deleted": False})
+    assert set(await rig.store.fetch("stock", ["A", "gone", "kept"])) == {"A", "kept"}
+    assert [name async for name, _ in rig.store.scan("stock")] == ["A", "B", "kept"]
+    body = orjson.dumps({"documents": [{"id": "A"}, {"id": "B"}]})
+    rig.shop.inject(faults.Status(200, {}, body))
+    assert await rig.store.fetch("stock", ["A"]) == {"A": {}}
 
 
 @pytest.mark.parametrize("page", [1, 3, 500])
