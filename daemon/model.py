@@ -71,6 +71,40 @@ class Claim:
     xids: frozenset[Xid] = frozenset()
     """Transactions that marked it and were not known to be visible then; empty when none has to be waited for."""
     attempt: int = 0
+    background: bool = False
+    """Offered by a backfill page, not by a change: its age is no change latency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a statement of the ERP can see: pg_current_snapshot()."""
+
+    xmin: Xid
+    xmax: Xid
+    running: frozenset[Xid] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """From `xmin:xmax:xip,xip`. Raises ValueError on anything else."""
+        xmin, xmax, running = text.split(":")
+        return cls(int(xmin), int(xmax), frozenset(map(int, running.split(","))) if running else frozenset())
+
+    def sees(self, xid: Xid) -> bool:
+        """Whether a committed transaction is visible in it."""
+        return xid < self.xmin or (xid < self.xmax and xid not in self.running)
+
+
+NOTHING_SEEN = Snapshot(0, 0)
+
+
+def widen_xid(xid32: int, near: Xid) -> Xid:
+    """The 64-bit id of a 32-bit one from the log: the one closest to `near`, a recent 64-bit id."""
+    xid = (near & ~0xFFFFFFFF) | xid32
+    if xid > near + 0x80000000 and xid >= 0x100000000:
+        return xid - 0x100000000
+    if xid < near - 0x80000000:
+        return xid + 0x100000000
+    return xid
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,467 @@
+"""The dirty set: which keys have changes that a store has not acknowledged; durable, coalescing, bounded.
+
+Invariant: a key that was marked stays in the set until `done` for a claim that was made after its newest mark. All state
+changes are synchronous and happen in the event loop; the disk follows in the same order (see state.py), so a crash at any
+point reopens every claim and forgets no mark. Memory holds at most `window` keys a queue, the rest waits on disk.
+
+The states of a key in a queue: fresh (may be claimed), claimed, claimed and marked again, waiting (until a time), parked
+(quarantined or held, until its next change or an operator). Background keys, offered by a backfill page, live in memory
+alone: the page's cursor is what is durable about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from daemon.model import NOTHING_SEEN, Claim, Key, Lsn, Micros, QueueName, Snapshot, Xid
+from daemon.state import StateFile
+
+WINDOW = 200_000
+
+_MARK = """insert into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?) where true
+on conflict do nothing"""
+_REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?)"
+_CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
+_PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
+_UNPARK = "delete from parked where queue = ? and key in (select value from json_each(?))"
+
+
+class Tag(NamedTuple):
+    """What one mark says; shared by all the keys that a transaction marked."""
+
+    since: Micros
+    xids: frozenset[Xid] = frozenset()
+
+
+class Parked(NamedTuple):
+    since: Micros
+    kind: str
+
+
+@dataclass(slots=True)
+class _Waiting:
+    tag: Tag
+    durable: bool
+    attempt: int
+
+
+@dataclass(slots=True)
+class _InFlight:
+    tag: Tag
+    durable: bool
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    pending: int
+    claimed: int
+    quarantined: int
+    held: int
+    oldest: Micros | None
+
+
+@dataclass(slots=True)
+class Queue:
+    """The memory of one queue. Only DirtySet changes it."""
+
+    id: int
+    name: QueueName
+    fresh: dict[Key, Tag] = field(default_factory=dict)
+    order: deque[Key] = field(default_factory=deque)
+    claimed: dict[Key, _InFlight] = field(default_factory=dict)
+    again: dict[Key, Tag] = field(default_factory=dict)
+    waiting: dict[Key, _Waiting] = field(default_factory=dict)
+    alarm: list[tuple[float, Key]] = field(default_factory=list)
+    parked: dict[Key, Parked] = field(default_factory=dict)
+    page: set[Key] = field(default_factory=set)
+    background: deque[Key] = field(default_factory=deque)
+    attempts: dict[Key, int] = field(default_factory=dict)
+    spilled: int = 0
+    spilled_since: Micros = 0
+    refilling: bool = False
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _keys(keys: Iterable[Key]) -> str:
+    return orjson.dumps(list(keys)).decode()
+
+
+def _xids(xids: frozenset[Xid]) -> str | None:
+    return " ".join(map(str, sorted(xids))) if xids else None
+
+
+def _parse_xids(text: str | None) -> frozenset[Xid]:
+    return frozenset(map(int, text.split())) if text else frozenset()
+
+
+class DirtySet:
+    """All queues over one state file."""
+
+    def __init__(self, state: StateFile, *, window: int = WINDOW) -> None:
+        self._state = state
+        self._window = window
+        self._queues: dict[QueueName, Queue] = {}
+        self._refills: set[asyncio.Task[None]] = set()
+        self.seen: Snapshot = NOTHING_SEEN
+        """The newest snapshot of the ERP that anyone took; transactions it sees need no waiting."""
+
+    # -- opening
+
+    def open(self, names: Collection[QueueName]) -> None:
+        """Load the queues. Blocking; before the loop's work begins."""
+        for name in names:
+            row = (name.store, name.entity)
+            self._state.execute("insert into queue (store, entity) values (?, ?) on conflict do nothing", row)
+            ((queue_id,),) = self._state.query("select id from queue where store = ? and entity = ?", row)
+            queue = Queue(queue_id, name)
+            self._queues[name] = queue
+            rows = self._state.query(
+                "select key, since, xids from dirty where queue = ? order by since limit ?", (queue_id, self._window)
+            )
+            for key, since, xids in rows:
+                queue.fresh[key] = Tag(since, _parse_xids(xids))
+                queue.order.append(key)
+            if len(rows) == self._window:
+                ((queue.spilled, oldest),) = self._state.query(
+                    "select count(*) - ?, min(since) from dirty where queue = ?", (self._window, queue_id)
+                )
+                queue.spilled_since = oldest or 0
+            for key, since, kind in self._state.query(
+                "select key, since, kind from parked where queue = ?", (queue_id,)
+            ):
+                queue.parked[key] = Parked(since, kind)
+            if queue.fresh:
+                queue.ready.set()
+
+    def queue(self, name: QueueName) -> Queue:
+        return self._queues[name]
+
+    def names(self) -> list[QueueName]:
+        return list(self._queues)
+
+    def saw(self, snapshot: Snapshot) -> None:
+        """Remember the newest snapshot. Snapshots of one primary only ever see more."""
+        if snapshot.xmax >= self.seen.xmax and snapshot.xmin >= self.seen.xmin:
+            self.seen = snapshot
+
+    def forget_seen(self) -> None:
+        """After a reconnect to what may be another primary: what was visible there need not be here."""
+        self.seen = NOTHING_SEEN
+
+    # -- marking
+
+    def mark(self, name: QueueName, keys: AbstractSet[Key], since: Micros, xid: Xid | None = None) -> None:
+        """Say that `keys` changed in the ERP at `since` by transaction `xid`. Costs no write for a key that is fresh."""
+        queue = self._queues[name]
+        tag = Tag(since) if xid is None or self.seen.sees(xid) else Tag(since, frozenset((xid,)))
+        new = set(keys.difference(queue.fresh)) if isinstance(keys, (set, frozenset)) else set(keys) - queue.fresh.keys()
+        if tag.xids and len(new) < len(keys):
+            self._merge(queue, queue.fresh, keys - new, tag)
+        if queue.claimed and not queue.claimed.keys().isdisjoint(new):
+            flying = new & queue.claimed.keys()
+            new -= flying
+            self._mark_again(queue, flying, tag)
+        if queue.waiting and not queue.waiting.keys().isdisjoint(new):
+            delayed = new & queue.waiting.keys()
+            new -= delayed
+            self._mark_waiting(queue, delayed, tag)
+        if queue.parked and not queue.parked.keys().isdisjoint(new):
+            back = new & queue.parked.keys()
+            new -= back
+            self._unpark(queue, back, tag.xids)
+        if not new:
+            return
+        if queue.page:
+            self._leave_page(queue, new)
+        self._state.append(_MARK, queue.id, tag.since, _xids(tag.xids), _keys(new))
+        if queue.spilled or len(queue.fresh) + len(new) > self._window:
+            queue.spilled_since = min(queue.spilled_since, since) if queue.spilled else since
+            queue.spilled += len(new)
+        else:
+            queue.fresh.update(dict.fromkeys(new, tag))
+            queue.order.extend(new)
+        queue.ready.set()
+
+    def _merge(self, queue: Queue, where: dict[Key, Tag], keys: Iterable[Key], tag: Tag) -> None:
+        """Let keys that are marked already wait for one more transaction."""
+        merged: dict[Tag, tuple[Tag, list[Key]]] = {}
+        for key in keys:
+            old = where[key]
+            if tag.xids <= old.xids:
+                continue
+            if old not in merged:
+                still = frozenset(xid for xid in old.xids if not self.seen.sees(xid))
+                merged[old] = (Tag(min(old.since, tag.since), still | tag.xids), [])
+            new, changed = merged[old]
+            where[key] = new
+            changed.append(key)
+        for new, changed in merged.values():
+            self._state.append(_REMARK, queue.id, new.since, _xids(new.xids), _keys(changed))
+
+    def _mark_again(self, queue: Queue, keys: set[Key], tag: Tag) -> None:
+        known = keys & queue.again.keys()
+        if known and tag.xids:
+            self._merge(queue, queue.again, known, tag)
+        new = keys - known
+        if new:
+            queue.again.update(dict.fromkeys(new, tag))
+            for key in new:
+                flight = queue.claimed[key]
+                since = min(flight.tag.since, tag.since) if flight.durable else tag.since
+                self._state.append(_REMARK, queue.id, since, _xids(flight.tag.xids | tag.xids), _keys((key,)))
+                flight.durable = True
+
+    def _mark_waiting(self, queue: Queue, keys: set[Key], tag: Tag) -> None:
+        for key in keys:
+            wait = queue.waiting[key]
+            if wait.durable and tag.xids <= wait.tag.xids:
+                continue
+            since = min(wait.tag.since, tag.since) if wait.durable else tag.since
+            wait.tag = Tag(since, wait.tag.xids | tag.xids)
+            wait.durable = True
+            self._state.append(_REMARK, queue.id, since, _xids(wait.tag.xids), _keys((key,)))
+            queue.page.discard(key)
+        self._check_page(queue)
+
+    def offer(self, name: QueueName, keys: Iterable[Key], since: Micros) -> None:
+        """Put a backfill page in: keys to be compared when nothing fresher waits. Await `page_done` before the next.
+
+        A key in flight is marked durably at `since`, since it may have been read before whatever the backfill is for."""
+        queue = self._queues[name]
+        taken = {k for k in keys if k not in queue.fresh and k not in queue.waiting and k not in queue.parked}
+        flying = taken & queue.claimed.keys()
+        if flying:
+            self._mark_again(queue, flying, Tag(since))
+            taken -= flying
+        queue.page |= taken
+        queue.background.extend(taken)
+        queue.settled.clear()
+        self._check_page(queue)
+        if taken:
+            queue.ready.set()
+
+    async def page_done(self, name: QueueName) -> None:
+        """Wait until each key of the offered page is acknowledged, or durable in the set by itself."""
+        await self._queues[name].settled.wait()
+
+    def _leave_page(self, queue: Queue, keys: AbstractSet[Key]) -> None:
+        queue.page -= keys
+        self._check_page(queue)
+
+    def _check_page(self, queue: Queue) -> None:
+        if not queue.page:
+            queue.settled.set()
+
+    # -- claiming
+
+    def claim(self, name: QueueName, limit: int, now: float) -> list[Claim]:
+        """Take up to `limit` keys, oldest first, background last. `now` is the loop's clock, for keys that waited."""
+        queue = self._queues[name]
+        self._wake_waiting(queue, now)
+        claims: list[Claim] = []
+        fresh, order, claimed, sees = queue.fresh, queue.order, queue.claimed, self.seen.sees
+        while order and len(claims) < limit:
+            key = order.popleft()
+            tag = fresh.pop(key, None)
+            if tag is None:
+                continue
+            if tag.xids:
+                tag = Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid)))
+            attempt = queue.attempts.get(key, 0) if queue.attempts else 0
+            claimed[key] = _InFlight(tag, True, attempt)
+            claims.append(Claim(key, tag.since, tag.xids, attempt))
+        while queue.background and len(claims) < limit:
+            key = queue.background.popleft()
+            if key in queue.page and key not in claimed and key not in queue.waiting:
+                attempt = queue.attempts.get(key, 0)
+                claimed[key] = _InFlight(Tag(0), False, attempt)
+                claims.append(Claim(key, 0, frozenset(), attempt, background=True))
+        if not order and not queue.background:
+            queue.ready.clear()
+            if queue.spilled and not queue.refilling:
+                self._start_refill(queue)
+        return claims
+
+    def next_alarm(self, name: QueueName) -> float | None:
+        """When the first waiting key may be claimed, on the loop's clock."""
+        queue = self._queues[name]
+        while queue.alarm and queue.alarm[0][1] not in queue.waiting:
+            heapq.heappop(queue.alarm)
+        return queue.alarm[0][0] if queue.alarm else None
+
+    def _wake_waiting(self, queue: Queue, now: float) -> None:
+        while queue.alarm and queue.alarm[0][0] <= now:
+            _, key = heapq.heappop(queue.alarm)
+            wait = queue.waiting.pop(key, None)
+            if wait is None:
+                continue
+            queue.attempts[key] = wait.attempt
+            if wait.durable:
+                queue.fresh[key] = wait.tag
+                queue.order.appendleft(key)
+            else:
+                queue.background.appendleft(key)
+
+    # -- ending a claim
+
+    def done(self, name: QueueName, keys: Iterable[Key]) -> None:
+        """The store has the claimed truth of these keys. Those marked meanwhile stay, with the newer mark's age."""
+        queue = self._queues[name]
+        clean: list[Key] = []
+        for key in keys:
+            flight = queue.claimed.pop(key)
+            if queue.attempts:
+                queue.attempts.pop(key, None)
+            tag = queue.again.pop(key, None) if queue.again else None
+            if tag is not None:
+                self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys((key,)))
+                self._freshen(queue, key, tag)
+            elif flight.durable:
+                clean.append(key)
+            if queue.page:
+                queue.page.discard(key)
+        if clean:
+            self._state.append(_CLEAN, queue.id, _keys(clean))
+        self._check_page(queue)
+
+    def fail(self, name: QueueName, keys: Iterable[Key], ready_at: float, *, counts: bool = True) -> None:
+        """Give claimed keys back; they may be claimed again from `ready_at` on (the loop's clock)."""
+        queue = self._queues[name]
+        for key in keys:
+            flight = queue.claimed.pop(key)
+            again = queue.again.pop(key, None)
+            tag = flight.tag
+            if again is not None:
+                since = min(tag.since, again.since) if tag.since else again.since
+                tag = Tag(since, tag.xids | again.xids)
+            queue.waiting[key] = _Waiting(tag, flight.durable, flight.attempt + counts)
+            heapq.heappush(queue.alarm, (ready_at, key))
+            if flight.durable and key in queue.page:
+                queue.page.discard(key)
+        self._check_page(queue)
+        queue.ready.set()
+
+    def park(self, name: QueueName, key: Key, kind: str, code: str, reason: str, now: Micros) -> None:
+        """Set a claimed key aside: `kind` quarantined or held. It keeps ageing; its next change brings it back."""
+        queue = self._queues[name]
+        flight = queue.claimed.pop(key)
+        since = flight.tag.since or now
+        again = queue.again.pop(key, None)
+        if again is not None:
+            # it changed while it was being refused: the newer truth gets its own try at once
+            tag = Tag(min(since, again.since), flight.tag.xids | again.xids)
+            self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys((key,)))
+            self._freshen(queue, key, tag)
+        else:
+            if flight.durable:
+                self._state.append(_CLEAN, queue.id, _keys((key,)))
+            self._state.append(_PARK, queue.id, key, since, kind, code, reason, now)
+            queue.parked[key] = Parked(since, kind)
+        queue.attempts.pop(key, None)
+        queue.page.discard(key)
+        self._check_page(queue)
+
+    def release(self, name: QueueName, kind: str, keys: Collection[Key] | None = None) -> list[Key]:
+        """Bring parked keys of a kind back (all of them when `keys` is None); returns which."""
+        queue = self._queues[name]
+        chosen = {k for k, p in queue.parked.items() if p.kind == kind and (keys is None or k in keys)}
+        self._unpark(queue, chosen, frozenset())
+        return list(chosen)
+
+    def drop(self, name: QueueName, kind: str, keys: Collection[Key] | None = None) -> list[Key]:
+        """Forget parked keys of a kind without sending them; their next change marks them again."""
+        queue = self._queues[name]
+        chosen = [k for k, p in queue.parked.items() if p.kind == kind and (keys is None or k in keys)]
+        for key in chosen:
+            del queue.parked[key]
+        if chosen:
+            self._state.append(_UNPARK, queue.id, _keys(chosen))
+        return chosen
+
+    def _unpark(self, queue: Queue, keys: Iterable[Key], xids: frozenset[Xid]) -> None:
+        keys = list(keys)
+        if not keys:
+            return
+        for key in keys:
+            tag = Tag(queue.parked.pop(key).since, xids)
+            self._state.append(_MARK, queue.id, tag.since, _xids(xids), _keys((key,)))
+            self._freshen(queue, key, tag)
+        self._state.append(_UNPARK, queue.id, _keys(keys))
+
+    def _freshen(self, queue: Queue, key: Key, tag: Tag) -> None:
+        queue.fresh[key] = tag
+        queue.order.append(key)
+        queue.ready.set()
+
+    # -- the window over a larger set on disk
+
+    def _start_refill(self, queue: Queue) -> None:
+        queue.refilling = True
+        task = asyncio.get_running_loop().create_task(self._refill(queue), name=f"refill {queue.name}")
+        self._refills.add(task)
+        task.add_done_callback(self._refills.discard)
+
+    async def _refill(self, queue: Queue) -> None:
+        before = queue.spilled  # a mark that comes from here on may be missed by the read below
+        try:
+            await self._state.settle()
+            limit = max(self._window // 2, 1)
+            skip = len(queue.claimed) + len(queue.waiting) + len(queue.fresh)
+
+            def oldest(connection: sqlite3.Connection) -> list[tuple[Key, Micros, str | None]]:
+                sql = "select key, since, xids from dirty where queue = ? order by since limit ?"
+                return connection.execute(sql, (queue.id, limit + skip)).fetchall()
+
+            rows = await self._state.read(oldest)
+            for key, since, xids in rows:
+                if key in queue.fresh or key in queue.claimed or key in queue.waiting or key in queue.parked:
+                    continue
+                queue.fresh[key] = Tag(since, _parse_xids(xids))
+                queue.order.append(key)
+            if len(rows) < limit + skip and queue.spilled == before:
+                queue.spilled = 0  # everything on disk is in memory
+            else:
+                queue.spilled = max(queue.spilled - len(rows), 1)
+                queue.spilled_since = rows[-1][1] if rows else queue.spilled_since
+        finally:
+            queue.refilling = False
+        queue.ready.set()
+
+    # -- figures
+
+    def stats(self, name: QueueName) -> QueueStats:
+        """Counts and the commit time of the oldest change that is not acknowledged."""
+        queue = self._queues[name]
+        held = sum(1 for p in queue.parked.values() if p.kind == "held")
+        ages = [
+            min((tag.since for tag in queue.fresh.values()), default=0),
+            min((f.tag.since for f in queue.claimed.values() if f.tag.since), default=0),
+            min((w.tag.since for w in queue.waiting.values() if w.tag.since), default=0),
+            min((p.since for p in queue.parked.values()), default=0),
+            queue.spilled_since if queue.spilled else 0,
+        ]
+        return QueueStats(
+            pending=len(queue.fresh) + len(queue.waiting) + len(queue.again) + queue.spilled + len(queue.background),
+            claimed=len(queue.claimed),
+            quarantined=len(queue.parked) - held,
+            held=held,
+            oldest=min((a for a in ages if a), default=None),
+        )
+
+    @property
+    def durable(self) -> Lsn:
+        """The position up to which every mark is on disk."""
+        return self._state.durable
+
+    def on_durable(self, listener: Callable[[], None]) -> None:
+        self._state.on_flush(listener)

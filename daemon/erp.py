@@ -1,0 +1,232 @@
+"""Read the ERP: gated re-reads, key pages, poll windows and the ERP's clock, over read-only connections.
+
+Invariant: nothing here can write. Every session is read-only with a statement timeout, and foreign exceptions leave as
+SourceLost (try again) or SourceError (a person must act) naming the query's place in the configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+from daemon.errors import ErpsyncError, MappingError, SourceError, SourceLost
+from daemon.model import Key, Micros, Snapshot
+
+ARRAY_TYPES = {"bigint": "bigint[]", "integer": "integer[]", "uuid": "uuid[]", "text": "text[]"}
+SMALLEST: dict[str, Key] = {
+    "bigint": -(2**63),
+    "integer": -(2**31),
+    "uuid": "00000000-0000-0000-0000-000000000000",
+    "text": "",
+}
+
+_AUTH = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    OSError,
+    TimeoutError,
+    EOFError,
+)
+
+
+class ReadConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no type information
+    """A connection that is given back as it is: it holds no session state to be reset, and a reset costs a round trip."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+def translate(exc: Exception, where: str) -> ErpsyncError:
+    """The one place where asyncpg's exceptions become ours."""
+    if isinstance(exc, ErpsyncError):
+        return exc
+    if isinstance(exc, _AUTH):
+        return SourceError(
+            f"the ERP refused the login: {_words(exc)}",
+            where=where,
+            code="E-SOURCE-LOGIN",
+            hint="Check the role, its password and pg_hba.conf.",
+        )
+    if isinstance(exc, asyncpg.InvalidCatalogNameError):
+        return SourceError(
+            _words(exc), where=where, code="E-SOURCE-DATABASE", hint="Check the database name in the DSN."
+        )
+    if isinstance(exc, asyncpg.InsufficientPrivilegeError):
+        return SourceError(
+            _words(exc),
+            where=where,
+            code="E-SOURCE-PRIVILEGE",
+            hint="Grant it to the role; `erpsyncd sql setup` prints the statements.",
+        )
+    if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
+        return SourceError(f"the DSN cannot be used: {exc}", where=where, code="E-SOURCE-DSN")
+    if isinstance(exc, _GONE):
+        return SourceLost(_words(exc) or type(exc).__name__, where=where)
+    if isinstance(exc, (asyncpg.DataError, asyncpg.exceptions.DataError)):
+        return MappingError(_words(exc), where=where, code="E-SQL-DATA", hint="The query fails for this key's rows.")
+    if isinstance(exc, asyncpg.PostgresError):
+        return SourceError(
+            f"PostgreSQL refuses the query: {_words(exc)}{_position(exc)}",
+            where=where,
+            code="E-SQL",
+            hint="Correct the SQL there.",
+        )
+    return SourceError(f"{type(exc).__name__}: {exc}", where=where)
+
+
+def _words(exc: Exception) -> str:
+    text = str(exc).strip()
+    return text.splitlines()[0] if text else ""
+
+
+def _position(exc: asyncpg.PostgresError) -> str:
+    position = getattr(exc, "position", None)
+    query = getattr(exc, "query", None)
+    if not position or not query:
+        return ""
+    before = query[: int(position) - 1]
+    return f" (line {before.count(chr(10)) + 1} of the query)"
+
+
+def _exact_json(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal)
+
+
+async def _init(connection: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=json.dumps, decoder=_exact_json, format="text"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The ERP's clock beside ours."""
+
+    erp: Micros
+    ours: Micros
+    round_trip_s: float
+
+    @property
+    def offset_s(self) -> float:
+        """ERP clock minus ours, in seconds; right to half the round trip."""
+        return (self.erp - self.ours) / 1e6
+
+
+class Erp:
+    """A small pool of read-only connections."""
+
+    def __init__(self, dsn: str, *, connections: int, statement_timeout_s: float) -> None:
+        self._dsn = dsn
+        self._size = connections
+        self._settings = {
+            "application_name": "erpsyncd",
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(int(statement_timeout_s * 1000)),
+            "idle_in_transaction_session_timeout": "60000",
+            "jit": "off",
+            "TimeZone": "UTC",
+            "DateStyle": "ISO",
+        }
+        self._timeout = statement_timeout_s + 5
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Connect once. Raises SourceLost or SourceError."""
+        if self._pool is not None:
+            return
+        try:
+            pool = asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=self._size,
+                connection_class=ReadConnection,
+                server_settings=self._settings,
+                command_timeout=self._timeout,
+                timeout=10,
+                init=_init,
+                max_inactive_connection_lifetime=300,
+            )
+            self._pool = await pool
+        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+            raise translate(exc, "erp.dsn") from exc
+
+    async def close(self) -> None:
+        """Give the connections back; idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await pool.close()
+            except (TimeoutError, asyncpg.InterfaceError, OSError):
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self, where: str) -> AsyncIterator[asyncpg.Connection]:
+        """A read connection; what the driver raises inside leaves translated."""
+        if self._pool is None:
+            raise SourceLost("not connected", where=where)
+        try:
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+            raise translate(exc, where) from exc
+
+    async def fetch(self, where: str, sql: str, *args: Any) -> list[asyncpg.Record]:
+        """Rows of one statement. `where` is the query's place in the configuration."""
+        async with self.connection(where) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
+            return rows
+
+    async def snapshot(self) -> Snapshot:
+        """What a statement that starts from now on sees at least."""
+        rows = await self.fetch("erp.dsn", "select pg_current_snapshot()::text")
+        return Snapshot.parse(rows[0][0])
+
+    async def read(self, where: str, sql: str, keys: Sequence[Key]) -> list[asyncpg.Record]:
+        """The rows of an entity's projection for these keys."""
+        return await self.fetch(where, sql, keys)
+
+    async def keys(self, where: str, sql: str, values: Sequence[Key]) -> set[Key]:
+        """The keys that a watch's query gives for column values; NULLs are left out."""
+        return plain_keys(await self.fetch(where, sql, values))
+
+    async def page(self, where: str, sql: str, after: Key, limit: int) -> list[Key]:
+        """The next page of all keys."""
+        rows = await self.fetch(where, sql, after, limit)
+        return [plain_key(row[0]) for row in rows]
+
+    async def clock(self) -> Clock:
+        """Both clocks at one moment."""
+        async with self.connection("erp.dsn") as connection:
+            before = time.time_ns()
+            erp = await connection.fetchval("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
+            after = time.time_ns()
+        return Clock(erp, (before + after) // 2000, (after - before) / 1e9)
+
+
+def plain_key(value: Any) -> Key:
+    """A key as the dirty set holds it."""
+    return value if type(value) is int or type(value) is str else str(value)
+
+
+def plain_keys(rows: Sequence[asyncpg.Record]) -> set[Key]:
+    return {plain_key(row[0]) for row in rows if row[0] is not None}

@@ -1,0 +1,131 @@
+"""The ledger: what each store acknowledged last, document by document.
+
+Invariant: a lookup always answers with the newest acknowledgement recorded in this process or on disk; an acknowledgement
+that is not on disk yet is answered from memory. Removed documents stay as tombstones, so versions of an id keep growing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterable, Mapping
+
+import orjson
+
+from daemon.model import Acked, Key, Micros
+from daemon.state import StateFile
+
+CACHE = 20_000
+
+_ACK = """insert or replace into acked (queue, key, id, version, body, at)
+select ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), ?2 from json_each(?3)"""
+_LOOKUP = """select key, id, version, body, at from acked
+where queue = ? and key in (select value from json_each(?))"""
+_KEYS = "select distinct key from acked where queue = ? and key > ? and body is not null order by key limit ?"
+
+KeyDocuments = dict[str, Acked]
+
+
+class Ledger:
+    """Acknowledged documents of all queues over one state file; queues are named by their number."""
+
+    def __init__(self, state: StateFile, *, cache: int = CACHE) -> None:
+        self._state = state
+        self._size = cache
+        self._cache: OrderedDict[tuple[int, Key], KeyDocuments] = OrderedDict()
+        self._unflushed: deque[tuple[int, tuple[int, Key]]] = deque()
+        self._pinned: dict[tuple[int, Key], int] = {}
+        state.on_flush(self._unpin)
+
+    async def lookup(self, queue: int, keys: Collection[Key]) -> dict[Key, KeyDocuments]:
+        """Acknowledged documents by key and id, tombstones included; a key without any is an empty dict."""
+        found: dict[Key, KeyDocuments] = {}
+        missing: list[Key] = []
+        cache = self._cache
+        for key in keys:
+            documents = cache.get((queue, key))
+            if documents is None:
+                missing.append(key)
+            else:
+                cache.move_to_end((queue, key))
+                found[key] = documents
+        if missing:
+            wanted = orjson.dumps(missing).decode()
+
+            def ask(connection: sqlite3.Connection) -> list[tuple[Key, str, int, bytes | None, Micros]]:
+                return connection.execute(_LOOKUP, (queue, wanted)).fetchall()
+
+            rows = await self._state.read(ask)
+            for key in missing:
+                found[key] = {}
+            for key, id_, version, body, at in rows:
+                found[key][id_] = Acked(id_, version, body.encode() if isinstance(body, str) else body, at)
+            if len(missing) < self._size // 4:  # a backfill page must not push the hot keys out
+                for key in missing:
+                    cache[queue, key] = found[key]
+        self._shrink()
+        return found
+
+    def record(
+        self,
+        queue: int,
+        known: Mapping[Key, KeyDocuments],
+        acks: Mapping[Key, Iterable[tuple[str, int, bytes | None]]],
+        at: Micros,
+    ) -> None:
+        """Remember acknowledged documents: (id, version, body) by key, `body` None for a removed one. `known` is what
+        `lookup` gave for these keys; it is brought up to date and kept until the disk has it."""
+        rows: list[tuple[Key, str, int, str | None]] = []
+        touched: list[tuple[int, Key]] = []
+        for key, documents in acks.items():
+            before = len(rows)
+            mine = known[key]
+            for id_, version, body in documents:
+                rows.append((key, id_, version, body.decode() if body is not None else None))
+                mine[id_] = Acked(id_, version, body, at)
+            if len(rows) > before:
+                self._cache[queue, key] = mine
+                touched.append((queue, key))
+        if not rows:
+            return
+        sequence = self._state.append(_ACK, queue, at, orjson.dumps(rows).decode())
+        for name in touched:
+            self._unflushed.append((sequence, name))
+            self._pinned[name] = self._pinned.get(name, 0) + 1
+
+    async def keys(self, queue: int, after: Key, limit: int) -> list[Key]:
+        """A page of the keys with documents in the store, in key order."""
+
+        def ask(connection: sqlite3.Connection) -> list[Key]:
+            return [key for (key,) in connection.execute(_KEYS, (queue, after, limit))]
+
+        await self._state.settle()
+        return await self._state.read(ask)
+
+    async def count(self, queue: int) -> int:
+        """Documents acknowledged and not removed."""
+
+        def ask(connection: sqlite3.Connection) -> int:
+            sql = "select count(*) from acked where queue = ? and body is not null"
+            (number,) = connection.execute(sql, (queue,)).fetchone()
+            return int(number)
+
+        return await self._state.read(ask)
+
+    def _unpin(self) -> None:
+        flushed = self._state.flushed
+        while self._unflushed and self._unflushed[0][0] <= flushed:
+            _, name = self._unflushed.popleft()
+            left = self._pinned[name] - 1
+            if left:
+                self._pinned[name] = left
+            else:
+                del self._pinned[name]
+
+    def _shrink(self) -> None:
+        cache = self._cache
+        for _ in range(len(cache) - self._size):
+            name, documents = cache.popitem(last=False)
+            if name in self._pinned:
+                cache[name] = documents

@@ -1,0 +1,418 @@
+"""Decode the replication stream: framed bytes in, transactions and the key columns they touched out.
+
+Invariant: only what routing needs is read; every other byte is stepped over. Bytes that are not well-formed pgoutput v1
+raise DecodeError and nothing else, and an unknown message stops the stream instead of being skipped.
+
+Message formats: PostgreSQL documentation, "Streaming Replication Protocol" and "Logical Replication Message Formats".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daemon.errors import DecodeError
+from daemon.model import Lsn, Micros
+
+# Postgres counts microseconds from 2000-01-01.
+PG_EPOCH_US = 946_684_800_000_000
+
+_u16 = struct.Struct(">H").unpack_from
+_u32 = struct.Struct(">I").unpack_from
+_u64 = struct.Struct(">Q").unpack_from
+_i64 = struct.Struct(">q").unpack_from
+_begin = struct.Struct(">QqI").unpack_from
+_commit = struct.Struct(">BQQq").unpack_from
+_status = struct.Struct(">cIcQQQqB").pack
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type_oid: int
+    in_identity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table as the stream describes it. `identity` is d(efault), f(ull), i(ndex) or n(othing)."""
+
+    oid: int
+    schema: str
+    name: str
+    identity: str
+    columns: tuple[Column, ...]
+
+    @property
+    def table(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class Touch:
+    """One column of one table that routing wants, and the raw values met since the last `take`.
+
+    `indexed` asks for (row identity, value) pairs, for tables whose replica identity does not carry the column.
+    """
+
+    __slots__ = ("index", "indexed", "payload", "relation", "rows", "values")
+
+    def __init__(self, relation: Relation, index: int, payload: object, *, indexed: bool = False) -> None:
+        self.relation = relation
+        self.index = index
+        self.payload = payload
+        self.indexed = indexed
+        self.values: set[bytes] = set()
+        self.rows: dict[bytes, bytes | None] = {}
+        """For an indexed column: row identity -> newest value; None for a deleted row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    final_lsn: Lsn
+    commit_at: Micros
+    xid32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Values that one transaction touched: part of it when it is large."""
+
+    begin: Begin
+    values: tuple[tuple[Touch, frozenset[bytes] | set[bytes]], ...]
+    rows: tuple[tuple[Touch, dict[bytes, bytes | None]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    begin: Begin
+    end_lsn: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    begin: Begin
+    relations: tuple[Relation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    prefix: str
+    content: bytes
+    commit_at: Micros | None
+    """Commit time of its transaction; None for a non-transactional message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    wal_end: Lsn
+    sent_at: Micros
+    reply: bool
+    idle: bool
+    """No transaction is open: everything before `wal_end` has been handed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerError:
+    """ErrorResponse on the stream."""
+
+    sqlstate: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The server ended the copy mode."""
+
+
+Event = Touched | Commit | Truncate | Message | Keepalive | Relation | ServerError | StreamEnd
+Plan = tuple[Touch, ...]
+Planner = Callable[[Relation], Plan]
+
+
+def status_update(durable: Lsn, now: Micros, *, reply: bool = False) -> bytes:
+    """A standby status update as CopyData: written, flushed and applied are all what is durable here."""
+    return _status(b"d", 38, b"r", durable, durable, durable, now - PG_EPOCH_US, reply)
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Keeps the relations and the open transaction between chunks of bytes."""
+
+    planner: Planner
+    relations: dict[int, Relation] = field(default_factory=dict)
+    begin: Begin | None = None
+    rows_total: int = 0
+    _plans: dict[int, Plan] = field(default_factory=dict)
+    _dirty: dict[Touch, None] = field(default_factory=dict)
+    _parts: list[bytes] = field(default_factory=list)
+    _have: int = 0
+    _need: int = 5
+    _out: list[Event] = field(default_factory=list)
+
+    def reset(self) -> None:
+        """Forget everything of a connection; relations are announced anew on the next."""
+        for touch in self._dirty:
+            touch.values = set()
+            touch.rows = {}
+        self.relations.clear()
+        self._plans.clear()
+        self._dirty.clear()
+        self._parts.clear()
+        self._out.clear()
+        self._have, self._need, self.begin = 0, 5, None
+
+    def replan(self) -> None:
+        """Ask the planner anew, after the routing rules changed."""
+        self._plans.clear()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Decode what has come; a message that is not complete yet is kept. Raises DecodeError."""
+        self._parts.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return []
+        buf = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        try:
+            end = self._scan(buf)
+        except (struct.error, IndexError, UnicodeDecodeError, ValueError) as exc:
+            raise DecodeError(
+                f"malformed replication message: {exc}", hint="Report this with the server's version."
+            ) from exc
+        rest = buf[end:]
+        self._parts = [rest] if rest else []
+        self._have = len(rest)
+        self._hand_over()
+        out, self._out = self._out, []
+        return out
+
+    def _scan(self, buf: bytes) -> int:
+        pos, end = 0, len(buf)
+        plans, dirty = self._plans, self._dirty
+        while True:
+            if end - pos < 5:
+                self._need = 5
+                return pos
+            length = _u32(buf, pos + 1)[0]
+            if length < 4:
+                raise DecodeError(f"message of length {length}")
+            after = pos + 1 + length
+            if after > end:
+                self._need = after - pos
+                return pos
+            if buf[pos] != 100:  # not CopyData
+                self._protocol(buf, pos, after)
+                pos = after
+                continue
+            if buf[pos + 5] == 119:  # XLogData
+                kind = buf[pos + 30]
+                if kind == 85 or kind == 73 or kind == 68:  # Update, Insert, Delete
+                    self.rows_total += 1
+                    oid = _u32(buf, pos + 31)[0]
+                    plan = plans.get(oid)
+                    if plan is None:
+                        plan = self._plan(oid)
+                    for touch in plan:
+                        dirty[touch] = None
+                        if touch.indexed:
+                            self._index_row(buf, pos + 35, after, touch)
+                        else:
+                            self._touch_row(buf, pos + 35, after, touch)
+                else:
+                    self._message(buf, pos + 30, after, kind)
+            elif buf[pos + 5] == 107:  # keepalive
+                if length != 22:
+                    raise DecodeError("keepalive of a wrong length")
+                wal_end, sent = _u64(buf, pos + 6)[0], _i64(buf, pos + 14)[0]
+                self._hand_over()
+                idle = self.begin is None
+                self._out.append(Keepalive(wal_end, sent + PG_EPOCH_US, buf[pos + 22] != 0, idle))
+            else:
+                raise DecodeError(f"unknown copy message {chr(buf[pos + 5])!r}")
+            pos = after
+
+    # -- rows
+
+    def _touch_row(self, buf: bytes, pos: int, end: int, touch: Touch) -> None:
+        """Take the wanted column from each tuple of a row message that starts at `pos`."""
+        index = touch.index
+        while pos < end:
+            # pos stands on K, O or N; columns follow
+            pos += 3
+            for _ in range(index):
+                kind = buf[pos]
+                if kind == 116 or kind == 98:  # text or binary value
+                    pos += 5 + _u32(buf, pos + 1)[0]
+                elif kind == 110 or kind == 117:  # null or unchanged
+                    pos += 1
+                else:
+                    raise DecodeError(f"unknown column kind {chr(kind)!r}")
+            kind = buf[pos]
+            if kind == 116:
+                length = _u32(buf, pos + 1)[0]
+                pos += 5 + length
+                if pos > end:
+                    raise DecodeError("a value reaches beyond its message")
+                touch.values.add(buf[pos - length : pos])
+                if pos == end:
+                    return
+            # a second tuple follows only after an old one: step over the rest of this one
+            pos = self._next_tuple(buf, pos, end, touch, kind)
+
+    def _next_tuple(self, buf: bytes, pos: int, end: int, touch: Touch, kind: int) -> int:
+        done = touch.index + (kind == 116)
+        for _ in range(len(touch.relation.columns) - done):
+            kind = buf[pos]
+            if kind == 116 or kind == 98:
+                pos += 5 + _u32(buf, pos + 1)[0]
+            elif kind == 110 or kind == 117:
+                pos += 1
+            else:
+                raise DecodeError(f"unknown column kind {chr(kind)!r}")
+        if pos > end:
+            raise DecodeError("a value reaches beyond its message")
+        return pos
+
+    def _index_row(self, buf: bytes, pos: int, end: int, touch: Touch) -> None:
+        """Take (row identity, wanted column) of each tuple: the old row ends, the new one has its value."""
+        relation = touch.relation
+        while pos < end:
+            old = buf[pos] != 78  # K or O, not N
+            columns: list[bytes | None] = []
+            count = _u16(buf, pos + 1)[0]
+            pos += 3
+            for _ in range(count):
+                kind = buf[pos]
+                if kind == 116 or kind == 98:
+                    length = _u32(buf, pos + 1)[0]
+                    columns.append(buf[pos + 5 : pos + 5 + length])
+                    pos += 5 + length
+                elif kind == 110 or kind == 117:
+                    columns.append(None)
+                    pos += 1
+                else:
+                    raise DecodeError(f"unknown column kind {chr(kind)!r}")
+            if pos > end or count != len(relation.columns):
+                raise DecodeError("a row that does not fit its table")
+            row = b"\x00".join(
+                value or b"" for column, value in zip(relation.columns, columns, strict=True) if column.in_identity
+            )
+            value = columns[touch.index]
+            touch.rows[row] = None if old else value
+            if value is not None:
+                touch.values.add(value)
+
+    def _plan(self, oid: int) -> Plan:
+        relation = self.relations.get(oid)
+        if relation is None:
+            raise DecodeError(f"a row of table {oid}, which was not announced")
+        plan = self._plans[oid] = self.planner(relation)
+        return plan
+
+    def _hand_over(self) -> None:
+        """Put what the open transaction has touched so far into the output."""
+        if not self._dirty:
+            return
+        if self.begin is None:
+            raise DecodeError("a row outside of a transaction")
+        values, rows = [], []
+        for touch in self._dirty:
+            if touch.values:
+                values.append((touch, touch.values))
+                touch.values = set()
+            if touch.rows:
+                rows.append((touch, touch.rows))
+                touch.rows = {}
+        self._dirty.clear()
+        if values or rows:
+            self._out.append(Touched(self.begin, tuple(values), tuple(rows)))
+
+    # -- everything that is rare
+
+    def _message(self, buf: bytes, pos: int, end: int, kind: int) -> None:
+        match chr(kind):
+            case "B":
+                if self.begin is not None:
+                    raise DecodeError("a transaction inside a transaction")
+                final_lsn, at, xid = _begin(buf, pos + 1)
+                self.begin = Begin(final_lsn, at + PG_EPOCH_US, xid)
+            case "C":
+                if self.begin is None:
+                    raise DecodeError("a commit without a transaction")
+                self._hand_over()
+                _, _, end_lsn, _ = _commit(buf, pos + 1)
+                self._out.append(Commit(self.begin, end_lsn))
+                self.begin = None
+            case "R":
+                # rows decoded under the old description go out first
+                self._hand_over()
+                relation = _relation(buf, pos + 1, end)
+                self.relations[relation.oid] = relation
+                self._plans.pop(relation.oid, None)
+                self._out.append(relation)
+            case "T":
+                self._hand_over()
+                self._truncate(buf, pos + 1)
+            case "M":
+                self._hand_over()
+                transactional = buf[pos + 1] & 1
+                prefix, at = _text(buf, pos + 10, end)
+                length = _u32(buf, at)[0]
+                commit_at = self.begin.commit_at if transactional and self.begin else None
+                self._out.append(Message(prefix, buf[at + 4 : at + 4 + length], commit_at))
+            case "O" | "Y":
+                pass  # origin and type names: nothing is routed by them
+            case "A":
+                pass  # PostgreSQL 18 sends stray stream aborts even on protocol version 1
+            case other:
+                raise DecodeError(f"unknown replication message {other!r}")
+
+    def _truncate(self, buf: bytes, pos: int) -> None:
+        if self.begin is None:
+            raise DecodeError("a truncate outside of a transaction")
+        count = _u32(buf, pos)[0]
+        oids = [_u32(buf, pos + 5 + 4 * n)[0] for n in range(count)]
+        known = tuple(self.relations[oid] for oid in oids if oid in self.relations)
+        self._out.append(Truncate(self.begin, known))
+
+    def _protocol(self, buf: bytes, pos: int, end: int) -> None:
+        """A message of the connection itself, outside of the copy data."""
+        match chr(buf[pos]):
+            case "E":
+                fields: dict[str, str] = {}
+                at = pos + 5
+                while at < end and buf[at]:
+                    code = chr(buf[at])
+                    fields[code], at = _text(buf, at + 1, end)
+                self._hand_over()
+                self._out.append(ServerError(fields.get("C", ""), fields.get("M", "")))
+            case "c" | "C":
+                self._hand_over()
+                self._out.append(StreamEnd())
+            case "W" | "N" | "S" | "Z":
+                pass  # copy begins; notices, parameters and readiness carry nothing for us
+            case other:
+                raise DecodeError(f"unknown protocol message {other!r}")
+
+
+def _text(buf: bytes, pos: int, end: int) -> tuple[str, int]:
+    """A zero-terminated string and the position behind it."""
+    stop = buf.index(0, pos, end)
+    return buf[pos:stop].decode("utf-8"), stop + 1
+
+
+def _relation(buf: bytes, pos: int, end: int) -> Relation:
+    oid = _u32(buf, pos)[0]
+    schema, pos = _text(buf, pos + 4, end)
+    name, pos = _text(buf, pos, end)
+    identity = chr(buf[pos])
+    count = _u16(buf, pos + 1)[0]
+    pos += 3
+    columns: list[Column] = []
+    for _ in range(count):
+        flags = buf[pos]
+        column, pos = _text(buf, pos + 1, end)
+        type_oid = _u32(buf, pos)[0]
+        pos += 8
+        columns.append(Column(column, type_oid, bool(flags & 1)))
+    return Relation(oid, schema or "pg_catalog", name, identity, tuple(columns))

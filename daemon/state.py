@@ -1,0 +1,281 @@
+"""The state file: one SQLite database in the state folder, one writing thread, one reading thread.
+
+Invariant: operations reach the disk in the order in which they were appended, many in one transaction, and `durable` is
+told of a log position only after every operation that was appended before it is on disk. A failed write (disk full) keeps
+its operations and tries again: nothing is dropped, and no position moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from daemon import log
+from daemon.errors import StateError
+from daemon.model import Lsn
+
+T = TypeVar("T")
+Op = tuple[str, tuple[Any, ...]]
+
+_APPLICATION_ID = 0x65727073  # "erps"
+_RETRY_S = 1.0
+_FULL = 50_000  # operations waiting to be written before sources are asked to wait
+
+# One entry a schema version; a file of version n gets the entries from n on.
+_MIGRATIONS = (
+    """
+    create table queue (id integer primary key, store text not null, entity text not null, unique (store, entity));
+    create table dirty (
+        queue integer not null, key not null, since integer not null, xids text,
+        primary key (queue, key)) without rowid;
+    create table parked (
+        queue integer not null, key not null, since integer not null, kind text not null, code text not null,
+        reason text not null, at integer not null, primary key (queue, key)) without rowid;
+    create table acked (
+        queue integer not null, key not null, id text not null, version integer not null, body blob,
+        at integer not null, primary key (queue, key, id)) without rowid;
+    create table source (
+        one integer primary key check (one = 1), system_id text, timeline integer, dbname text, slot text,
+        lsn integer not null default 0);
+    insert into source (one) values (1);
+    create table job (
+        queue integer primary key, phase text not null, cursor, since integer not null, done integer not null default 0);
+    create table poll (name text primary key, last text not null);
+    create table rowkey (
+        relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;
+    """,
+)
+
+
+class StateFile:
+    """The open state file. Use `read` for questions and `append` for changes; both from the event loop only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_fd = -1
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._write_thread = ThreadPoolExecutor(1, "state-writer")
+        self._read_thread = ThreadPoolExecutor(1, "state-reader")
+        self._ops: list[Op] = []
+        self._position: Lsn = 0
+        self._appended = 0
+        self.flushed = 0
+        """Sequence number of the newest operation that is on disk."""
+        self.durable: Lsn = 0
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._listeners: list[Callable[[], None]] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.problem = ""
+        """Why writing fails at the moment; empty when it does not."""
+
+    # -- opening and closing (blocking; called before and after the loop's work)
+
+    def open(self) -> None:
+        """Create or migrate the file. Raises StateError with the remedy."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise StateError(
+                f"cannot open {self.path}: {exc.strerror}",
+                where="state.path",
+                hint="Give the daemon a folder that it can write to.",
+            ) from exc
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+            raise StateError(
+                f"{self.path} is in use by another erpsyncd",
+                where="state.path",
+                code="E-STATE-IN-USE",
+                hint="Stop the other one, or give this one a file of its own.",
+            ) from exc
+        try:
+            self._writer = self._connect()
+            self._migrate(self._writer)
+            self._reader = self._connect()
+            self._reader.execute("pragma query_only = on")
+        except sqlite3.Error as exc:
+            self.close()
+            raise StateError(
+                f"{self.path} cannot be used: {exc}",
+                where="state.path",
+                code="E-STATE-CORRUPT",
+                hint="Move the file away and start again: every entity is then compared and loaded anew.",
+            ) from exc
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma cache_size = -16384")
+        connection.execute("pragma temp_store = memory")
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (app_id,) = connection.execute("pragma application_id").fetchone()
+        (version,) = connection.execute("pragma user_version").fetchone()
+        (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
+        if tables and app_id != _APPLICATION_ID:
+            raise sqlite3.DatabaseError("it is not an erpsyncd state file")
+        if version > len(_MIGRATIONS):
+            raise sqlite3.DatabaseError(f"it was written by a newer erpsyncd (schema {version})")
+        if tables:
+            (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(str(verdict))
+        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+            connection.executescript(
+                f"begin immediate;{script};pragma application_id={_APPLICATION_ID};pragma user_version={number};commit;"
+            )
+
+    def close(self) -> None:
+        """Close connections, threads and the lock. Idempotent; unflushed operations are left to a replay."""
+        self._write_thread.shutdown(wait=True)
+        self._read_thread.shutdown(wait=True)
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+        self._reader = self._writer = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    # -- questions
+
+    def query(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Blocking read for start-up, before the loop's work begins."""
+        assert self._writer is not None
+        return self._writer.execute(sql, params).fetchall()
+
+    def execute(self, sql: str, params: tuple[Any, ...] = ()) -> None:
+        """Blocking write for start-up, before the loop's work begins; durable on return."""
+        assert self._writer is not None
+        self._writer.execute(sql, params)
+
+    async def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a question in the reading thread. It sees what has been flushed."""
+        assert self._reader is not None
+        return await asyncio.get_running_loop().run_in_executor(self._read_thread, question, self._reader)
+
+    # -- changes
+
+    def append(self, sql: str, *params: Any) -> int:
+        """Queue an operation for the next transaction; returns its sequence number."""
+        self._ops.append((sql, params))
+        self._appended += 1
+        if len(self._ops) == _FULL:
+            self._room.clear()
+        self._wake.set()
+        return self._appended
+
+    def advance(self, lsn: Lsn) -> None:
+        """Record that everything up to `lsn` has been appended. It becomes `durable` with the next transaction."""
+        if lsn > self._position:
+            self._position = lsn
+            self._wake.set()
+
+    def on_flush(self, listener: Callable[[], None]) -> None:
+        """Call `listener` in the loop after each transaction."""
+        self._listeners.append(listener)
+
+    async def room(self) -> None:
+        """Wait while too many operations queue up for the disk."""
+        await self._room.wait()
+
+    async def settle(self) -> None:
+        """Wait until everything appended so far is on disk."""
+        if self.flushed >= self._appended:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((self._appended, waiter))
+        await waiter
+
+    async def run(self) -> None:
+        """Write what was appended, many operations in one transaction; for the life of the daemon."""
+        while True:
+            await self._wake.wait()
+            await self._flush()
+
+    async def drain(self) -> None:
+        """Write what is left at the end; one attempt. Raises StateError when the disk does not take it."""
+        if self._ops or self._position > self.durable:
+            await self._flush(once=True)
+
+    async def _flush(self, *, once: bool = False) -> None:
+        self._wake.clear()
+        ops, self._ops = self._ops, []
+        position = self._position
+        loop = asyncio.get_running_loop()
+        while True:
+            write = loop.run_in_executor(self._write_thread, self._write, ops, position)
+            try:
+                await asyncio.shield(write)
+                break
+            except asyncio.CancelledError:
+                # the thread goes on regardless: what it wrote must not be written again by drain()
+                await asyncio.wait([write])
+                if write.exception() is not None:
+                    self._ops = ops + self._ops
+                else:
+                    self._written(len(ops), position)
+                raise
+            except sqlite3.Error as exc:
+                if once:
+                    raise StateError(f"cannot write {self.path}: {exc}", code="E-STATE-WRITE") from exc
+                self._failing(str(exc))
+                await asyncio.sleep(_RETRY_S)
+        self._written(len(ops), position)
+
+    def _written(self, count: int, position: Lsn) -> None:
+        if self.problem:
+            log.info("state_back", "the state file can be written again")
+            self.problem = ""
+        self.flushed += count
+        self.durable = max(self.durable, position)
+        if len(self._ops) < _FULL:
+            self._room.set()
+        while self._waiters and self._waiters[0][0] <= self.flushed:
+            waiter = self._waiters.pop(0)[1]
+            if not waiter.done():
+                waiter.set_result(None)
+        for listener in self._listeners:
+            listener()
+
+    def _failing(self, reason: str) -> None:
+        if not self.problem:
+            log.error(
+                "state_failing",
+                f"cannot write {self.path}: {reason}. Free disk space; the log position stays where it is meanwhile.",
+                code="E-STATE-WRITE",
+            )
+        self.problem = reason
+
+    def _write(self, ops: list[Op], position: Lsn) -> None:
+        connection = self._writer
+        assert connection is not None
+        connection.execute("begin immediate")
+        try:
+            execute = connection.execute
+            for sql, params in ops:
+                execute(sql, params)
+            if position > self.durable:
+                execute("update source set lsn = ?", (position,))
+            execute("commit")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("rollback")
+            raise
