@@ -59,26 +59,33 @@ SCRIPT: Final[tuple[tuple[float, Action], ...]] = (
 """What every minute of a day has, by its second, so that a short demo shows everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class DayResult:
-    """What the day did to the ERP."""
+@dataclass(slots=True)
+class Tally:
+    """What the day has done to the ERP so far."""
 
-    committed: int
-    rolled_back: int
+    committed: int = 0
+    rolled_back: int = 0
 
 
 async def run_day(
-    dsn: str, *, speed: float = 1.0, seed: int = 1, stop: asyncio.Event, on_event: Callable[[str], None]
-) -> DayResult:
-    """Change the ERP until `stop`. Raises what asyncpg raises when the connection is lost."""
+    dsn: str,
+    *,
+    speed: float = 1.0,
+    seed: int = 1,
+    stop: asyncio.Event,
+    on_event: Callable[[str], None],
+    tally: Tally | None = None,
+) -> Tally:
+    """Change the ERP until `stop`, counting in `tally`. Raises what asyncpg raises when the connection is lost."""
     connection = await asyncpg.connect(dsn, server_settings={"application_name": "demo-erp", "lock_timeout": "5s"})
-    day = Day(random.Random(seed), on_event)  # noqa: S311 - a repeatable day, no secret
+    tally = tally or Tally()
+    day = _Day(random.Random(seed), on_event, tally)  # noqa: S311 - a repeatable day, no secret
     try:
         await day.work(connection, speed, stop)
     finally:
         with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await connection.close(timeout=5)
-    return DayResult(day.committed, day.rolled_back)
+    return tally
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
@@ -87,14 +94,11 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
             await stop.wait()
 
 
-class Day:
+class _Day:
     """Chooses what happens next, and does it."""
 
-    def __init__(self, rng: random.Random, on_event: Callable[[str], None]) -> None:
-        self.committed = 0
-        self.rolled_back = 0
-        self._rng = rng
-        self._on_event = on_event
+    def __init__(self, rng: random.Random, on_event: Callable[[str], None], tally: Tally) -> None:
+        self._rng, self._on_event, self._tally = rng, on_event, tally
 
     async def work(self, connection: sales.Connection, speed: float, stop: asyncio.Event) -> None:
         """Event after event, with the pauses of a shop that is busy but not rushed."""
@@ -117,12 +121,12 @@ class Day:
             async with connection.transaction():
                 text = await action(connection, self._rng)
         except sales.SecondThoughtsError as thought:
-            self.rolled_back += 1
+            self._tally.rolled_back += 1
             self._on_event(str(thought))
         except (asyncpg.IntegrityConstraintViolationError, asyncpg.TransactionRollbackError) as error:
-            self.rolled_back += 1
+            self._tally.rolled_back += 1
             self._on_event(f"refused by the ERP: {error}")
         else:
             if text is not None:
-                self.committed += 1
+                self._tally.committed += 1
                 self._on_event(text)

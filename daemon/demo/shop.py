@@ -126,6 +126,8 @@ class DemoShop:
         self.calls = 0
         self.documents = 0
         """Documents taken so far, repetitions included."""
+        self.changed = 0
+        """Of these, the ones whose value became another."""
         self.arrivals: deque[tuple[str, Micros, Micros]] = deque(maxlen=500_000)
         """Entity, time of the change in the ERP, time of receipt; one for each document whose value became another."""
 
@@ -241,6 +243,7 @@ class DemoShop:
         results, changes = await self._in_thread(lambda: store.write(entity, documents, now))
         self.documents += sum(result["status"] == "ok" for result in results)
         self.arrivals.extend((entity, change.changed_at, now) for change in changes)
+        self.changed += len(changes)
         self._watchers.tell(changes)
         return _json({"results": results})
 
