@@ -19,6 +19,7 @@ import orjson
 
 ENTITY: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 SCAN_LIMIT: Final = 1000
+MAX_ID: Final = 4096
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 - reads the same on every version
 _OWN: Final = frozenset({"version", "changed_at", "deleted"})
 _MAX_INT: Final = 2**63 - 1
@@ -142,8 +143,8 @@ def _check(entity: str, document: object) -> _Checked:
     if not isinstance(document, dict):
         raise RefusedError("not an object")
     name = document.get("id")
-    if not isinstance(name, str) or not name or len(name) > 1000:
-        raise RefusedError("id must be a text of 1 to 1000 characters")
+    if not isinstance(name, str) or not name or len(name) > MAX_ID:
+        raise RefusedError(f"id must be a text of 1 to {MAX_ID} characters")
     version = document.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version <= _MAX_INT:
         raise RefusedError("version must be a whole number from 0 to 2^63-1")
@@ -203,7 +204,7 @@ class ShopStore:
             "select version, deleted, body from document where entity = ? and id = ?", (entity, new.id)
         ).fetchone()
         if old is not None and new.version < old[0]:
-            raise RefusedError(f"version {new.version} is older than {old[0]}, which is shown")
+            return None  # a late call; what is shown is newer, and that is as good as stored
         body = orjson.dumps(new.fields, option=orjson.OPT_SORT_KEYS)
         same = old is not None and bool(old[1]) == new.deleted and old[2] == body
         if same and new.version == old[0]:
