@@ -44,6 +44,8 @@ _SETTINGS: Final[Mapping[str, object]] = {
     "max_wal_senders": 30,
     "max_replication_slots": 30,
     "max_slot_wal_keep_size": "1GB",
+    # a stop waits for clients that connected and said nothing
+    "authentication_timeout": "5s",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # in the data folder, so that a killed server leaves nothing in /dev/shm and a container's small one suffices
