@@ -15,7 +15,8 @@ import asyncio
 import heapq
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -164,7 +165,9 @@ class DirtySet:
         """Say that `keys` changed in the ERP at `since` by transaction `xid`. Costs no write for a key that is fresh."""
         queue = self._queues[name]
         tag = Tag(since) if xid is None or self.seen.sees(xid) else Tag(since, frozenset((xid,)))
-        new = set(keys.difference(queue.fresh)) if isinstance(keys, (set, frozenset)) else set(keys) - queue.fresh.keys()
+        new = (
+            set(keys.difference(queue.fresh)) if isinstance(keys, (set, frozenset)) else set(keys) - queue.fresh.keys()
+        )
         if tag.xids and len(new) < len(keys):
             self._merge(queue, queue.fresh, keys - new, tag)
         if queue.claimed and not queue.claimed.keys().isdisjoint(new):

@@ -20,7 +20,6 @@ import asyncpg
 from daemon.errors import ErpsyncError, MappingError, SourceError, SourceLost
 from daemon.model import Key, Micros, Snapshot
 
-ARRAY_TYPES = {"bigint": "bigint[]", "integer": "integer[]", "uuid": "uuid[]", "text": "text[]"}
 SMALLEST: dict[str, Key] = {
     "bigint": -(2**63),
     "integer": -(2**31),
@@ -164,7 +163,7 @@ class Erp:
                 max_inactive_connection_lifetime=300,
             )
             self._pool = await pool
-        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+        except Exception as exc:
             raise translate(exc, "erp.dsn") from exc
 
     async def close(self) -> None:
@@ -187,7 +186,7 @@ class Erp:
                 yield connection
         except (asyncio.CancelledError, GeneratorExit):
             raise
-        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+        except Exception as exc:
             raise translate(exc, where) from exc
 
     async def fetch(self, where: str, sql: str, *args: Any) -> list[asyncpg.Record]:

@@ -180,7 +180,7 @@ class SlotKeeper:
                 command_timeout=20,
                 server_settings={"application_name": "erpsyncd slot", "statement_timeout": "0"},
             )
-        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+        except Exception as exc:
             raise translate(exc, "erp.replication_dsn") from exc
 
     async def close(self) -> None:
@@ -199,7 +199,7 @@ class SlotKeeper:
                 return rows
             except (asyncio.CancelledError, GeneratorExit):
                 raise
-            except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+            except Exception as exc:
                 raise translate(exc, "erp.replication_dsn") from exc
 
     async def server(self) -> Server:
@@ -217,7 +217,9 @@ class SlotKeeper:
 
     async def slot(self) -> Slot | None:
         """The slot as the server has it; None when there is none."""
-        rows = await self._fetch("select to_jsonb(s)::text as row from pg_replication_slots s where slot_name = $1", self.name)
+        rows = await self._fetch(
+            "select to_jsonb(s)::text as row from pg_replication_slots s where slot_name = $1", self.name
+        )
         if not rows:
             return None
         return _slot(rows[0]["row"])

@@ -188,6 +188,11 @@ class StateFile:
             self._position = lsn
             self._wake.set()
 
+    def set_position(self, lsn: Lsn) -> None:
+        """Start anew from another position, which may be lower: after a gap, before streaming. Blocking, durable."""
+        self.execute("update source set lsn = ?", (lsn,))
+        self._position = self.durable = lsn
+
     def on_flush(self, listener: Callable[[], None]) -> None:
         """Call `listener` in the loop after each transaction."""
         self._listeners.append(listener)

@@ -71,11 +71,11 @@ class WalStream(asyncio.Protocol):
                     "extra_float_digits": "3",
                 },
             )
-        except Exception as exc:  # noqa: BLE001 -- whatever the driver raises becomes ours here
+        except Exception as exc:
             raise translate(exc, "erp.replication_dsn") from exc
         self._confirmed = self.confirmed = start
         self.received_at = time.monotonic()
-        transport = cast("asyncio.Transport", self._connection._transport)  # noqa: SLF001 -- no public way exists
+        transport = cast("asyncio.Transport", self._connection._transport)
         self._transport = transport
         transport.set_protocol(self)
         name = publication.replace('"', '""').replace("'", "''")

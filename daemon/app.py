@@ -1,0 +1,486 @@
+"""The application: builds every part from the configuration and runs them as one tree of named tasks.
+
+Invariant: a task that should live as long as the daemon and returns is an error. Stop order: sources of marks, then
+workers (calls in flight are finished, up to a deadline), then the state file, then the ERP is told the last position.
+A store's fault ends nothing here; a fault of source or configuration ends the daemon with an error that says what to mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from adapters import store as stores
+from adapters.store.base import StoreSettings
+from daemon import __version__, log
+from daemon.backfill import Backfill
+from daemon.brakes import Brake
+from daemon.config import Config
+from daemon.dirtyset import DirtySet
+from daemon.erp import Erp
+from daemon.errors import ErpsyncError, SourceLost
+from daemon.gate import Gate
+from daemon.ingest import Ingest
+from daemon.ledger import Ledger
+from daemon.lookup import Lookup
+from daemon.metrics import Metrics
+from daemon.model import Lane, Micros, QueueName
+from daemon.poller import Poller
+from daemon.preflight import examine, mapper_of
+from daemon.routing import Router
+from daemon.rowindex import RowIndex
+from daemon.sdnotify import Notifier, watchdog_interval
+from daemon.slot import SlotKeeper
+from daemon.source import Source
+from daemon.sources import Marker, lookups_of, queues_of, rules_of
+from daemon.staleness import QueueView, Report, SlotView, SourceView, StoreView, judge
+from daemon.state import StateFile
+from daemon.status import StatusServer
+from daemon.worker import Worker
+
+DRAIN_S = 15.0
+"""How long calls in flight may take at a stop; less than TimeoutStopSec of the unit."""
+_SAMPLE_S = 1.0
+_SLOT_S = 5.0
+_CLOCK_S = 30.0
+_STATUS_LOG_S = 60.0
+_RETRY_S = 1.0
+
+
+def _micros() -> Micros:
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class _Looks:
+    """What the watching tasks saw last."""
+
+    slot: SlotView | None = None
+    offset_s: float | None = None
+    polled_at: Micros | None = None
+
+
+class App:
+    """One run with one configuration. `serve` returns when `stop` is set; a reload builds another App."""
+
+    def __init__(self, config: Config, notifier: Notifier) -> None:
+        self.config = config
+        self._notifier = notifier
+        names = config.queues()
+        self._rules = rules_of(config)
+        self._lookup_rules = lookups_of(self._rules)
+        self.metrics = Metrics([(name, Lane(config.entity[name.entity].lane)) for name in names])
+        self.state = StateFile(config.state.path)
+        self.dirty = DirtySet(self.state)
+        self.ledger = Ledger(self.state)
+        self.marker = Marker(config, self.dirty)
+        self.erp = Erp(
+            config.erp.dsn.reveal(),
+            connections=config.erp.connections,
+            statement_timeout_s=config.erp.statement_timeout,
+        )
+        self.gates: dict[str, Gate] = {}
+        self.workers: dict[QueueName, Worker] = {}
+        self.backfills: dict[QueueName, Backfill] = {}
+        self.lookups: list[Lookup] = []
+        self.pollers: list[Poller] = []
+        self._router = Router(self._rules)
+        self._looks = _Looks()
+        self._active = asyncio.Event()
+        self._examined = False
+        self.ingest = Ingest(
+            self._router, self.dirty, self.state, RowIndex(self.state), self.metrics, self.erp.snapshot, self.rescan
+        )
+        self.source = Source(
+            config,
+            self.state,
+            self.ingest,
+            self.metrics,
+            compare_all=self._compare_all,
+            connected=self._connect,
+            streaming=self._activate,
+            now=self.erp_now,
+        )
+        self._ready_told = False
+
+    # -- building
+
+    def open(self) -> None:
+        """Open the state file and build every part. Blocking. Raises StateError or ConfigError."""
+        config = self.config
+        self.state.open()
+        names = config.queues()
+        self.dirty.open([*names, *self._lookup_rules])
+        ((lsn,),) = self.state.query("select lsn from source")
+        self.state.set_position(lsn)
+        for store in config.store.values():
+            settings = StoreSettings(
+                name=store.name,
+                url=store.url,
+                token=store.token.reveal() if store.token is not None else "",
+                timeout=store.timeout,
+                limits=store.limits(),
+                options={**store.options, "entities": list(store.entities)},
+            )
+            adapter = stores.factory(store.adapter)(settings)
+            self.gates[store.name] = Gate(store.name, adapter, self.metrics, fast_share=store.fast_share)
+        for name in names:
+            entity = config.entity[name.entity]
+            self.backfills[name] = Backfill(name, entity, self.erp, self.dirty, self.ledger, self.state, self.erp_now)
+            self.workers[name] = self._worker(name)
+        self.lookups = [
+            Lookup(name, rule, self.erp, self.dirty, self.marker) for name, rule in self._lookup_rules.items()
+        ]
+        for entity in config.entity.values():
+            for number, rule in enumerate(entity.poll):
+                self.pollers.append(Poller(entity, rule, number, self.erp, self.marker, self.state, self._polled))
+
+    def _worker(self, name: QueueName) -> Worker:
+        entity, store = self.config.entity[name.entity], self.config.store[name.store]
+        mapper = mapper_of(entity)
+        brake = None
+        if store.brake is not None:
+            ((documents,),) = self.state.query(
+                "select count(*) from acked where queue = ? and body is not null", (self.dirty.queue(name).id,)
+            )
+            brake = Brake(
+                entity.kind,
+                share=store.brake.share,
+                min_keys=store.brake.min_keys,
+                window_s=store.brake.window,
+                documents=documents,
+            )
+        return Worker(
+            name,
+            entity,
+            mapper,
+            self.erp,
+            self.dirty,
+            self.ledger,
+            self.gates[name.store],
+            self.metrics,
+            brake,
+            _micros,
+            self._offset,
+        )
+
+    # -- running
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run until `stop`. Raises the error that a person must mend."""
+        config = self.config
+        status = config.status
+        token = status.token.reveal() if status.token is not None else None
+        server = StatusServer((status.host, status.port), token, self.report, self.metrics, self.ready)
+        draining = asyncio.Event()
+        writer: asyncio.Task[None] | None = None
+        try:
+            for gate in self.gates.values():
+                await gate.store.open()
+            await server.start()
+            log.info(
+                "starting",
+                f"erpsyncd {__version__}, {len(config.entity)} entities, {len(config.store)} stores, status at {server.url}",
+                version=__version__,
+                config=config.digest,
+                slot=config.slot_name(),
+                url=server.url,
+            )
+            writer = asyncio.get_running_loop().create_task(self.state.run(), name="state writer")
+            async with asyncio.TaskGroup() as workers:
+                drained = [
+                    workers.create_task(self._when_active(worker.run(draining), draining), name=f"worker {worker.name}")
+                    for worker in self.workers.values()
+                ]
+                async with asyncio.TaskGroup() as sources:
+                    feeds = [sources.create_task(_forever(work, name), name=name) for name, work in self._tasks(writer)]
+                    await stop.wait()
+                    self._notifier.stopping("draining")
+                    log.info("stopping", "finishing the calls in flight")
+                    for feed in feeds:
+                        feed.cancel()
+                draining.set()
+                if drained:
+                    _, late = await asyncio.wait(drained, timeout=DRAIN_S)
+                    for task in late:
+                        task.cancel()
+        finally:
+            draining.set()
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait([writer])
+                await self.state.drain()
+            await server.close()
+            for gate in self.gates.values():
+                await gate.store.close()
+            await self.erp.close()
+
+    def _tasks(self, writer: asyncio.Task[None]) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """The long-lived tasks, by name."""
+        stream = self.config.erp.mode == "stream"
+        tasks: list[tuple[str, Coroutine[Any, Any, None]]] = [
+            ("state", _watch(writer)),
+            ("sampler", self._sample()),
+            ("clock", self._watch_clock()),
+        ]
+        if stream:
+            tasks += [
+                ("source", self.source.run()),
+                ("canary", self._canary()),
+                ("slot", self._watch_slot()),
+            ]
+        else:
+            tasks.append(("source", self._poll_only()))
+        tasks += [(f"probe {name}", self._probe(gate)) for name, gate in self.gates.items()]
+        tasks += [(f"backfill {name}", self._when_active(job.run())) for name, job in self.backfills.items()]
+        tasks += [(f"lookup {job.name}", self._when_active(job.run())) for job in self.lookups]
+        tasks += [(f"poll {rule.name}", self._when_active(rule.run())) for rule in self.pollers]
+        return tasks
+
+    async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
+        """A standby, and a daemon that has not seen the ERP yet, keep quiet."""
+        try:
+            while not self._active.is_set():
+                if draining is not None and draining.is_set():
+                    return
+                try:
+                    async with asyncio.timeout(0.2 if draining is not None else None):
+                        await self._active.wait()
+                except TimeoutError:
+                    continue
+            await work
+        finally:
+            work.close()
+
+    async def _connect(self) -> None:
+        """Connect for reading, and examine the ERP before the first stream. Raises what must be mended."""
+        await self.erp.open()
+        await self._measure_clock()
+        self.dirty.forget_seen()
+        if not self._examined:
+            findings = await examine(self.erp, self.config)
+            findings.raise_first()
+            self._router.parents = findings.parents
+            for name, job in self.backfills.items():
+                job.smallest = findings.smallest.get(name.entity)
+            self._examined = True
+
+    async def _poll_only(self) -> None:
+        """mode = "poll": the same daemon on poll rules alone."""
+        edge = log.Edge("erp_lost", "erp_back")
+        while True:
+            try:
+                await self._connect()
+                self.source.state, self.source.reason = "polling", ""
+                edge.up("the ERP is back")
+                self._activate()
+                await asyncio.sleep(_CLOCK_S)
+            except SourceLost as exc:
+                self.source.state, self.source.reason = "lost", str(exc)
+                edge.down(str(exc), code=exc.code)
+                await asyncio.sleep(_RETRY_S)
+
+    def _activate(self) -> None:
+        if not self._active.is_set():
+            self._active.set()
+        how = "polling" if self.config.erp.mode == "poll" else "streaming"
+        if not self._ready_told:
+            self._ready_told = True
+            log.info("ready", f"{how} from the ERP")
+            self._notifier.ready(how)
+
+    def _polled(self) -> None:
+        times = [poller.state.last for poller in self.pollers]
+        if all(t is not None for t in times):
+            self._looks.polled_at = min((t for t in times if t is not None), default=None)
+
+    # -- re-scans
+
+    def rescan(self, entity: str, since: Micros, reason: str) -> None:
+        """Compare all keys of an entity in every store."""
+        for name in queues_of(self.config, entity):
+            job = self.backfills[name].job
+            if job.phase == "erp" and job.cursor is None and job.since == 0 and not job.first:
+                continue  # one that has not begun covers this one too
+            self.backfills[name].request(since, reason)
+
+    def _compare_all(self, since: Micros, reason: str) -> None:
+        for job in self.backfills.values():
+            job.request(since, reason)
+
+    # -- watching
+
+    def _offset(self) -> Micros:
+        return int((self._looks.offset_s or 0.0) * 1e6)
+
+    def erp_now(self) -> Micros:
+        """The ERP's clock, as far as we know it."""
+        return _micros() + self._offset()
+
+    async def _measure_clock(self) -> None:
+        clock = await self.erp.clock()
+        self._looks.offset_s = clock.offset_s
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_S)
+            try:
+                await self._measure_clock()
+            except ErpsyncError:
+                continue  # the source tells of a lost ERP
+
+    async def _canary(self) -> None:
+        keeper = SlotKeeper(self.config.erp.replication_dsn.reveal(), self.config.slot_name())
+        await self._active.wait()
+        number = 0
+        try:
+            while True:
+                number += 1
+                try:
+                    await keeper.emit_canary(str(number))
+                except ErpsyncError:
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                await asyncio.sleep(self.config.erp.canary)
+        finally:
+            await keeper.close()
+
+    async def _watch_slot(self) -> None:
+        keeper = SlotKeeper(self.config.erp.replication_dsn.reveal(), self.config.slot_name())
+        edge = log.Edge("slot_at_risk", "slot_safe")
+        await self._active.wait()
+        try:
+            while True:
+                try:
+                    view = self._looks.slot = await keeper.view()
+                except ErpsyncError:
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                if view is not None and view.wal_status in ("unreserved", "lost"):
+                    edge.down(f"slot {view.name} is {view.wal_status}: the ERP is about to drop the log that it needs")
+                elif view is not None:
+                    edge.up(f"slot {view.name} is safe again")
+                await asyncio.sleep(_SLOT_S)
+        finally:
+            await keeper.close()
+
+    async def _probe(self, gate: Gate) -> None:
+        """Ask a store now and then while it is not known to be there, so that its return is seen without a change."""
+        while True:
+            if not gate.reached or gate.breaker.open:
+                with contextlib.suppress(ErpsyncError):  # another call may be the probe
+                    await gate.probe()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _sample(self) -> None:
+        """Tell metrics, systemd and the log how things stand."""
+        loop = asyncio.get_running_loop()
+        every = watchdog_interval() or _SAMPLE_S
+        verdict, logged, started = "", 0.0, loop.time()
+        while True:
+            report = self.report()
+            self.metrics.update(report)
+            line = report.line()
+            self._notifier.status(line)
+            self._notifier.watchdog()
+            if not self._ready_told and self.source.state in ("standby", "lost"):
+                if self.source.state == "standby":
+                    self._ready_told = True
+                    self._notifier.ready("standby")
+                else:
+                    self._notifier.extend_timeout(30)
+            changed = str(report.verdict) != verdict
+            if (changed and loop.time() - started > 5) or loop.time() - logged > _STATUS_LOG_S:
+                verdict, logged = str(report.verdict), loop.time()
+                log.info("status", line)
+            await asyncio.sleep(min(every, _SAMPLE_S))
+
+    # -- figures
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether /readyz says yes, and why not."""
+        if self.source.state not in ("streaming", "polling"):
+            return False, f"source {self.source.state}: {self.source.reason}".rstrip(": ")
+        reached = [gate for gate in self.gates.values() if gate.reached and not gate.breaker.open]
+        if not reached:
+            reasons = "; ".join(
+                f"{name}: {gate.breaker.reason or 'not reached yet'}" for name, gate in self.gates.items()
+            )
+            return False, f"no store can be reached ({reasons})"
+        return True, self.source.state
+
+    def report(self) -> Report:
+        """How things stand at this moment; every display takes its numbers from here."""
+        now = _micros()
+        source = SourceView(
+            mode="poll" if self.config.erp.mode == "poll" else "stream",
+            state=self.source.state,
+            reason=self.source.reason,
+            received=self.ingest.progress.received,
+            durable=self.state.durable,
+            confirmed=self.ingest.stream.confirmed if self.ingest.stream is not None else self.state.durable,
+            slot=self._looks.slot,
+            canary_received_at=self._looks.polled_at
+            if self.config.erp.mode == "poll"
+            else self.ingest.progress.canary_at,
+            canary_every_s=self._canary_every(),
+            clock_offset_s=self._looks.offset_s,
+        )
+        views = tuple(
+            StoreView(
+                name=name,
+                breaker="open" if gate.breaker.open else "closed",
+                reason=gate.breaker.reason,
+                queues=tuple(self._queue_view(queue, now) for queue in self.workers if queue.store == name),
+            )
+            for name, gate in self.gates.items()
+        )
+        return judge(source, views, now)
+
+    def _canary_every(self) -> float:
+        if self.config.erp.mode == "stream":
+            return self.config.erp.canary
+        return max((rule.every for entity in self.config.entity.values() for rule in entity.poll), default=10.0)
+
+    def _queue_view(self, name: QueueName, now: Micros) -> QueueView:
+        entity = self.config.entity[name.entity]
+        worker, backfill = self.workers[name], self.backfills[name]
+        stats = self.dirty.stats(name)
+        ages = [stats.oldest, backfill.job.since or None]
+        stopped = worker.stopped or backfill.problem or self.ingest.progress.stopped.get(name.entity, "")
+        for lookup in self.lookups:
+            if lookup.entity == name.entity:
+                ages.append(self.dirty.stats(lookup.name).oldest)
+                stopped = stopped or lookup.stopped
+        counters = self.metrics.queue(name, Lane(entity.lane))
+        return QueueView(
+            queue=name,
+            lane=Lane(entity.lane),
+            target_s=entity.target,
+            pending=stats.pending,
+            claimed=stats.claimed,
+            quarantined=stats.quarantined,
+            held=stats.held,
+            oldest_unapplied=min((age for age in ages if age), default=None),
+            loaded=backfill.loaded,
+            load_progress=backfill.job.progress,
+            stopped=stopped,
+            applied_total=counters.total("applied"),
+            unchanged_total=counters.total("unchanged"),
+            latency=worker.latency.view(now),
+        )
+
+
+async def _watch(task: asyncio.Task[None]) -> None:
+    """Be a task that ends when another one does, with its error."""
+    await asyncio.shield(task)
+
+
+async def _forever(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Run what must not return."""
+    await work
+    raise RuntimeError(f"task {name} ended by itself")

@@ -1,0 +1,179 @@
+"""The backfill: compares every key of a queue, page by page, when nothing fresher waits; first load and re-scans alike.
+
+Invariant: the cursor is stored only after each key of its page is acknowledged or durable in the dirty set by itself, so a
+crash repeats a page and skips none. After the ERP's keys come the keys that only the store still has: they find deletions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon import log
+from daemon.config.entity import Entity
+from daemon.dirtyset import DirtySet
+from daemon.erp import SMALLEST, Erp
+from daemon.errors import ErpsyncError, Retry
+from daemon.ledger import Ledger
+from daemon.model import Key, Micros, QueueName
+from daemon.state import StateFile
+
+PAGE = 2_000
+_RETRY_S = 2.0
+_REPORT_S = 10.0
+_STORE = "insert or replace into job (queue, phase, cursor, since, done) values (?, ?, ?, ?, ?)"
+
+
+@dataclass(slots=True)
+class Job:
+    """How far a queue's comparison is. `phase`: erp, store or done."""
+
+    phase: str = "erp"
+    cursor: Key | None = None
+    since: Micros = 0
+    """Commit time of what made a re-scan necessary; 0 for a first load or a routine comparison."""
+    done: int = 0
+    first: bool = True
+    total: int | None = None
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1, where the number of keys is known."""
+        if self.phase == "done":
+            return 1.0
+        return min(self.done / self.total, 0.99) if self.total else None
+
+
+class Backfill:
+    """The comparison of one queue."""
+
+    def __init__(
+        self,
+        name: QueueName,
+        entity: Entity,
+        erp: Erp,
+        dirty: DirtySet,
+        ledger: Ledger,
+        state: StateFile,
+        now: Callable[[], Micros],
+    ) -> None:
+        self.name = name
+        self._entity = entity
+        self._erp = erp
+        self._dirty = dirty
+        self._ledger = ledger
+        self._state = state
+        self._now = now
+        self._queue = dirty.queue(name).id
+        self._wanted = asyncio.Event()
+        self.job = self._load()
+        self.loaded = self.job.phase == "done" or not self.job.first
+        """The first load is complete: what is not marked is known to be equal."""
+        self.problem = ""
+        self.smallest: Key | None = None
+        """What the first page starts below, as the query's own parameter type has it."""
+        if self.job.phase != "done":
+            self._wanted.set()
+
+    def _load(self) -> Job:
+        rows = self._state.query("select phase, cursor, since, done from job where queue = ?", (self._queue,))
+        if not rows:
+            return Job()
+        phase, cursor, since, done = rows[0]
+        return Job(phase.removesuffix("+"), cursor, since, done, first=not phase.endswith("+") and phase != "done")
+
+    def request(self, since: Micros, reason: str) -> None:
+        """Compare everything, from the beginning; durable with the marks around it."""
+        busy = self.job.phase != "done"
+        oldest = min((s for s in (self.job.since if busy else 0, since) if s), default=0)
+        self.job = Job("erp", None, oldest, 0, first=busy and self.job.first)
+        self._save()
+        log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)
+        self._wanted.set()
+
+    def _save(self) -> None:
+        job = self.job
+        phase = job.phase if job.first or job.phase == "done" else f"{job.phase}+"
+        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done)
+
+    async def run(self) -> None:
+        """Work whenever there is a comparison to do; for the life of the daemon."""
+        edge = log.Edge("entity_stopped", "entity_resumed", entity=self.name.entity, store=self.name.store)
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._work()
+                self.problem = ""
+                edge.up(f"{self.name} is compared again")
+            except ErpsyncError as exc:
+                if exc.retry is not Retry.LATER:
+                    self.problem = str(exc)
+                    edge.down(str(exc), code=exc.code)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        job = self.job
+        started = reported = loop.time()
+        first = job.done
+        if job.total is None:
+            job.total = await self._count()
+        log.info("backfill", f"{self.name}: comparing {_of(job)} keys", entity=self.name.entity, store=self.name.store)
+        while job.phase != "done":
+            keys = await self._page(job)
+            if keys:
+                self._dirty.offer(self.name, keys, job.since or self._now())
+                await self._dirty.page_done(self.name)
+            if job is not self.job:  # a new request came: begin again
+                job, started, first = self.job, loop.time(), 0
+                job.total = await self._count()
+                continue
+            job.done += len(keys) if job.phase == "erp" else 0
+            if len(keys) >= PAGE:
+                job.cursor = keys[-1]
+            else:
+                job.phase, job.cursor = ("store", None) if job.phase == "erp" else ("done", None)
+            if job.phase == "done":
+                job.since, self.loaded = 0, True
+            self._save()
+            if loop.time() - reported > _REPORT_S:
+                reported = loop.time()
+                rate = (job.done - first) / (reported - started)
+                log.info(
+                    "backfill",
+                    f"{self.name}: {_of(job)} keys compared, {rate:.0f}/s",
+                    entity=self.name.entity,
+                    store=self.name.store,
+                )
+        self._wanted.clear()
+        took = loop.time() - started
+        log.info(
+            "backfill",
+            f"{self.name}: all {job.done} keys compared in {took:.1f} s",
+            entity=self.name.entity,
+            store=self.name.store,
+        )
+
+    async def _page(self, job: Job) -> list[Key]:
+        after = self._lowest() if job.cursor is None else job.cursor
+        if job.phase == "erp":
+            where = f"entity.{self._entity.name}.all_keys"
+            return await self._erp.page(where, self._entity.all_keys, after, PAGE)
+        return await self._ledger.keys(self._queue, after, PAGE)
+
+    def _lowest(self) -> Key:
+        return SMALLEST[self._entity.key_type] if self.smallest is None else self.smallest
+
+    async def _count(self) -> int | None:
+        where = f"entity.{self._entity.name}.all_keys"
+        sql = f"select count(*) from ({self._entity.all_keys}) as every_key"  # noqa: S608 -- the mapping's own query
+        try:
+            rows = await self._erp.fetch(where, sql, self._lowest(), 2**31 - 1)
+        except ErpsyncError:
+            return None  # a figure for the display only; the pages themselves will say what is wrong
+        return int(rows[0][0])
+
+
+def _of(job: Job) -> str:
+    return f"{job.done} of {job.total}" if job.total is not None else str(job.done)

@@ -1,0 +1,105 @@
+"""The one door to a store: every call of every worker goes through its budget, its breaker and its number of calls in flight.
+
+Invariant: a store is called only with a token, with the breaker's leave, and with fewer calls in flight than its
+concurrency. A store's loss and its return are logged once each; nothing here ever stops the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from adapters.store.base import Store
+from daemon import log
+from daemon.errors import Retry, StoreError
+from daemon.metrics import Metrics
+from daemon.model import Lane, Outcome, Patch
+from daemon.pacing import Backoff, Breaker, TokenBucket
+
+_THROTTLED = "E-STORE-THROTTLED"
+NOT_NOW = "E-STORE-NOT-NOW"
+"""The breaker is open and another call is the probe: nothing was sent."""
+_OF_THE_BATCH = ("E-STORE-TOO-LARGE", "E-STORE-REFUSED")
+
+
+class Gate:
+    """A store with its budget. `apply` raises StoreError like the adapter; a lost store is waited for beforehand."""
+
+    def __init__(self, name: str, store: Store, metrics: Metrics, *, fast_share: float) -> None:
+        self.name = name
+        self.store = store
+        limits = store.limits
+        self._metrics = metrics
+        self._bucket = TokenBucket(limits.per_second, limits.burst, fast_share)
+        self.breaker = Breaker(Backoff(), random.random)
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._edge = log.Edge("store_lost", "store_back", store=name)
+        self.reached = False
+        """The store has answered at least once."""
+
+    @property
+    def limits_batch(self) -> int:
+        return self.store.limits.batch_size
+
+    async def wait(self) -> None:
+        """Wait while the breaker keeps everybody out, so that nothing is read from the ERP only to grow old here."""
+        loop = asyncio.get_running_loop()
+        while self.breaker.open and (wait := self.breaker.closed_for(loop.time())) > 0.0:
+            await asyncio.sleep(wait)
+
+    async def _admit(self, lane: Lane) -> None:
+        """Get leave for one call: a token, then the breaker's word. Raises StoreError when somebody else probes."""
+        loop = asyncio.get_running_loop()
+        while (wait := self._bucket.take(loop.time(), lane)) > 0.0:
+            await asyncio.sleep(wait)
+        if self.breaker.wait(loop.time()) > 0.0:
+            raise StoreError(self.breaker.reason, code=NOT_NOW, retry=Retry.LATER)
+
+    async def apply(self, entity: str, patches: Sequence[Patch], lane: Lane) -> Sequence[Outcome]:
+        """One call. Raises StoreError; LATER and OPERATOR ones have opened the breaker."""
+        async with self._slots:
+            await self._admit(lane)
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            try:
+                outcomes = await self.store.apply(entity, patches)
+            except StoreError as exc:
+                self._metrics.request(self.name, str(exc.retry.value), loop.time() - started)
+                self._failed(exc)
+                raise
+            except BaseException:
+                self.breaker.abandoned()
+                raise
+            self._metrics.request(self.name, "ok", loop.time() - started)
+            self._answered()
+            return outcomes
+
+    def _failed(self, exc: StoreError) -> None:
+        if exc.code in _OF_THE_BATCH or exc.retry is Retry.NEVER:
+            self._answered()  # the store is well; it is this batch that it does not want
+            return
+        self.breaker.failed(asyncio.get_running_loop().time(), exc)
+        if exc.code == _THROTTLED:
+            self._metrics.throttled(self.name)
+        self._edge.down(str(exc), code=exc.code)
+
+    def _answered(self) -> None:
+        self.reached = True
+        if self.breaker.open or self._edge.is_down:
+            self._edge.up("the store answers again")
+        self.breaker.succeeded()
+
+    async def probe(self) -> None:
+        """Ask once whether the store is there, so that readiness does not wait for the first change."""
+        await self.wait()
+        await self._admit(Lane.FAST)
+        try:
+            await self.store.check()
+        except StoreError as exc:
+            self._failed(exc)
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        else:
+            self._answered()

@@ -1,0 +1,229 @@
+"""Ingest: the stream's bytes become marks; the position follows when they are durable.
+
+Invariant: the position moves past a transaction only after every mark it led to has been appended (state.py makes both
+durable together), and past a keepalive only between transactions. A lost connection starts over from the durable position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from daemon import log
+from daemon.dirtyset import DirtySet
+from daemon.errors import SourceError, SourceLost
+from daemon.metrics import Metrics
+from daemon.model import Lsn, Micros, Snapshot, format_lsn, widen_xid
+from daemon.pgoutput import (
+    Begin,
+    Commit,
+    Decoder,
+    Event,
+    Keepalive,
+    Message,
+    Plan,
+    Relation,
+    ServerError,
+    StreamEnd,
+    Touch,
+    Touched,
+    Truncate,
+)
+from daemon.routing import ColumnSeen, Router, Rule, convert
+from daemon.rowindex import RowIndex
+from daemon.slot import CANARY
+from daemon.state import StateFile
+from daemon.walstream import WalStream
+
+_INTEGERS = (20, 21, 23)  # int8, int2, int4
+_SLICE_S = 0.004  # decoding gives the loop back after this long
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the displays want to know of the stream; LSNs and times only grow within one epoch."""
+
+    received: Lsn = 0
+    received_at: float = 0.0
+    canary_at: Micros | None = None
+    """Commit time of the newest canary that came back, on the ERP's clock."""
+    transactions: int = 0
+    rows: int = 0
+    open_rows: int = 0
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Entity -> why its routing is broken."""
+
+
+class Ingest:
+    """One replication connection at a time, from bytes to marks."""
+
+    def __init__(
+        self,
+        router: Router,
+        dirty: DirtySet,
+        state: StateFile,
+        index: RowIndex,
+        metrics: Metrics,
+        snapshot: Callable[[], Awaitable[Snapshot]],
+        rescan: Callable[[str, Micros, str], None],
+    ) -> None:
+        self._router = router
+        self._dirty = dirty
+        self._state = state
+        self._index = index
+        self._metrics = metrics
+        self._snapshot = snapshot
+        self._rescan = rescan
+        self._decoder = Decoder(self._plan)
+        self._near = 0
+        self._seen_at = 0.0
+        self.progress = Progress()
+        self.stream: WalStream | None = None
+        state.on_flush(self._tell)
+
+    def _tell(self) -> None:
+        if self.stream is not None:
+            self.stream.confirm(self._state.durable)
+
+    async def run(self, stream: WalStream, *, ready: Callable[[], None]) -> None:
+        """Read one connection until it is lost (SourceLost) or cannot go on (SourceError, DecodeError)."""
+        self.stream = stream
+        self._decoder.reset()
+        await self._look()
+        ready()
+        try:
+            while True:
+                data = await stream.read()
+                self._metrics.wal_bytes.inc(len(data))
+                self.progress.received_at = stream.received_at
+                for event in self._decoder.feed(data):
+                    await self._take(event, stream)
+                await self._state.room()
+                # give workers their turn: one chunk is a few milliseconds of work
+                await asyncio.sleep(0)
+        finally:
+            self.stream = None
+
+    async def _look(self) -> None:
+        """Note what is visible now: transactions from before need no gate."""
+        snapshot = await self._snapshot()
+        self._dirty.saw(snapshot)
+        self._near = max(self._near, snapshot.xmax)
+        self._seen_at = time.monotonic()
+
+    async def _take(self, event: Event, stream: WalStream) -> None:
+        match event:
+            case Touched():
+                await self._touched(event)
+            case Commit():
+                self.progress.transactions += 1
+                self._metrics.transactions.inc()
+                self.progress.received = max(self.progress.received, event.end_lsn)
+                self._state.advance(event.end_lsn)
+            case Keepalive():
+                self.progress.received = max(self.progress.received, event.wal_end)
+                if event.idle:
+                    self._state.advance(event.wal_end)
+                if event.reply:
+                    stream.confirm(self._state.durable, now=True)
+            case Message(prefix=prefix, commit_at=at):
+                if prefix == CANARY and at is not None:
+                    self.progress.canary_at = max(self.progress.canary_at or 0, at)
+            case Truncate():
+                self._truncated(event)
+            case Relation():
+                self._announced(event)
+            case ServerError():
+                raise _server_error(event)
+            case StreamEnd():
+                raise SourceLost("the ERP ended the stream", where="erp.dsn")
+
+    async def _touched(self, event: Touched) -> None:
+        xid = widen_xid(event.begin.xid32, self._near)
+        self._near = max(self._near, xid)
+        if not self._dirty.seen.sees(xid) and time.monotonic() - self._seen_at > 1.0:
+            # catching up: one look saves gating every key of what committed long ago
+            await self._look()
+        for touch, rows in event.rows:
+            await self._former(touch, rows, event.begin)
+        for touch, values in event.values:
+            self._mark(touch, values, event.begin.commit_at, xid)
+
+    def _mark(self, touch: Touch, values: set[bytes] | frozenset[bytes], since: Micros, xid: int) -> None:
+        rules = touch.payload
+        assert isinstance(rules, tuple)
+        for rule in rules:
+            keys = convert(values, rule)
+            self._metrics.marks.inc(len(keys))
+            for name in rule.queues:
+                self._dirty.mark(name, keys, since, xid)
+
+    async def _former(self, touch: Touch, rows: dict[bytes, bytes | None], begin: Begin) -> None:
+        """Mark the values that these rows had before, from the row index."""
+        table = self._router.parents.get(touch.relation.table, touch.relation.table)
+        column = touch.relation.columns[touch.index].name
+        former, unknown = await self._index.swap(f"{table}.{column}", rows)
+        xid = widen_xid(begin.xid32, self._near)
+        if former:
+            self._mark(touch, former, begin.commit_at, xid)
+        if unknown:
+            rules = touch.payload
+            assert isinstance(rules, tuple)
+            for entity in {rule.entity for rule in rules}:
+                self._rescan(entity, begin.commit_at, f"{unknown} rows of {table} went whose {column} is not known")
+
+    def _truncated(self, event: Truncate) -> None:
+        for relation in event.relations:
+            for entity in sorted(self._router.entities(relation.table)):
+                log.warning("truncated", f"{relation.table} was truncated: all of {entity} is compared", entity=entity)
+                self._rescan(entity, event.begin.commit_at, f"{relation.table} was truncated")
+
+    def _plan(self, relation: Relation) -> Plan:
+        columns = [ColumnSeen(column.name, column.in_identity) for column in relation.columns]
+        wants, _ = self._router.wants(relation.table, columns)
+        touches = []
+        for want in wants:
+            key_type = "bigint" if relation.columns[want.index].type_oid in _INTEGERS else "text"
+            rules = tuple(rule if rule.key_type else _typed(rule, key_type) for rule in want.rules)
+            touches.append(Touch(relation, want.index, rules, indexed=want.indexed))
+        return tuple(touches)
+
+    def _announced(self, relation: Relation) -> None:
+        columns = [ColumnSeen(column.name, column.in_identity) for column in relation.columns]
+        _, broken = self._router.wants(relation.table, columns)
+        stopped = self.progress.stopped
+        for rule in self._router.rules(relation.table):
+            if rule not in broken and stopped.get(rule.entity, "").startswith(f"{relation.table} has no column"):
+                del stopped[rule.entity]
+                log.info("entity_resumed", f"{rule.entity} is routed again", entity=rule.entity)
+        for rule in broken:
+            reason = f"{relation.table} has no column {rule.column} any more ({rule.where})"
+            if stopped.get(rule.entity) != reason:
+                stopped[rule.entity] = reason
+                log.error("entity_stopped", reason, entity=rule.entity, code="E-SCHEMA")
+
+
+def _typed(rule: Rule, key_type: str) -> Rule:
+    return Rule(rule.entity, rule.table, rule.column, key_type, rule.queues, rule.keys_sql, rule.where)
+
+
+def _server_error(event: ServerError) -> Exception:
+    """What an error on the stream means. 57P01 may be a lost slot: the next look at the slot tells."""
+    if event.sqlstate in ("55006", "57P01", "57P02", "57P03", "53300") or event.sqlstate.startswith("08"):
+        return SourceLost(event.text, where="erp.slot", code=f"E-STREAM-{event.sqlstate}")
+    if event.sqlstate == "42704":
+        return SourceError(
+            event.text,
+            where="erp.publication",
+            code="E-PUBLICATION",
+            hint="The slot is older than the publication: drop the slot, then start anew (everything is compared).",
+        )
+    if event.sqlstate == "42501":
+        return SourceError(event.text, where="erp.replication_dsn", code="E-SOURCE-PRIVILEGE")
+    return SourceLost(f"{event.text} ({event.sqlstate})", where="erp.slot", code=f"E-STREAM-{event.sqlstate}")
+
+
+def describe(progress: Progress) -> str:
+    return f"{progress.transactions} transactions up to {format_lsn(progress.received)}"

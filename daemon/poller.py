@@ -1,0 +1,94 @@
+"""The poller: keys that no row change announces, found by the mapping's window queries on the ERP's clock.
+
+Invariant: the windows of a rule follow each other without a hole, over restarts too: a window's end is stored in the same
+transaction as its marks and is where the next one begins (less the rule's overlap, for commits that come late).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from daemon import log
+from daemon.config.entity import Entity, Poll
+from daemon.erp import Erp, plain_keys
+from daemon.errors import ErpsyncError
+from daemon.model import Micros
+from daemon.sources import Marker
+from daemon.state import StateFile
+
+_RETRY_S = 2.0
+
+
+@dataclass(slots=True)
+class RuleState:
+    """For the displays."""
+
+    last: Micros | None = None
+    """ERP time up to which the rule has looked."""
+    problem: str = ""
+
+
+class Poller:
+    """One rule of one entity."""
+
+    def __init__(
+        self,
+        entity: Entity,
+        rule: Poll,
+        number: int,
+        erp: Erp,
+        marker: Marker,
+        state: StateFile,
+        polled: Callable[[], None],
+    ) -> None:
+        self.name = f"{entity.name}/{rule.name}"
+        self.where = f"entity.{entity.name}.poll.{number}.keys"
+        self._entity = entity.name
+        self._rule = rule
+        self._erp = erp
+        self._marker = marker
+        self._state = state
+        self._polled = polled
+        self.state = RuleState()
+        self._edge = log.Edge("poll_failed", "poll_back", entity=entity.name)
+
+    async def run(self) -> None:
+        """Look again and again; a failure is logged once and tried again."""
+        last = self._stored()
+        while True:
+            try:
+                last = await self._look(last)
+                self._edge.up(f"poll rule {self.name} works again")
+                self.state.problem = ""
+                wait = self._rule.every
+            except ErpsyncError as exc:
+                self.state.problem = str(exc)
+                self._edge.down(str(exc), code=exc.code)
+                wait = min(_RETRY_S, self._rule.every)
+            await asyncio.sleep(wait)
+
+    def _stored(self) -> dt.datetime | None:
+        rows = self._state.query("select last from poll where name = ?", (self.name,))
+        return dt.datetime.fromisoformat(rows[0][0]) if rows else None
+
+    async def _look(self, last: dt.datetime | None) -> dt.datetime:
+        async with self._erp.connection(self.where) as connection:
+            now: dt.datetime = await connection.fetchval("select clock_timestamp()")
+            # the first look needs no past: the first load compares everything
+            start = (last or now) - dt.timedelta(seconds=self._rule.overlap)
+            rows = await connection.fetch(self._rule.keys, start, now)
+        keys = plain_keys(rows)
+        if keys:
+            # somewhere in the window: its beginning is the honest age
+            self._marker.mark(self._entity, keys, _micros(last or now))
+        self._state.append("insert or replace into poll (name, last) values (?, ?)", self.name, now.isoformat())
+        self.state.last = _micros(now)
+        self._polled()
+        return now
+
+
+def _micros(moment: dt.datetime) -> Micros:
+    return int(moment.timestamp() * 1_000_000)

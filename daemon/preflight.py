@@ -1,0 +1,285 @@
+"""Look at the ERP before work begins: everything that a person must mend is found here, all at once, with the remedy.
+
+Invariant: the daemon starts only where the ERP's own statements cannot be broken by our publication and where routing gets
+the columns it needs. Read-only queries on the catalogue; nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import asyncpg
+
+from daemon.config import Config
+from daemon.config.entity import Entity
+from daemon.erp import SMALLEST, Erp
+from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
+from daemon.mapping import Mapper
+from daemon.model import Key
+
+OLDEST = 14
+_FITTING = {
+    "bigint": {"int8", "int4", "int2", "numeric"},
+    "integer": {"int4", "int2"},
+    "uuid": {"uuid"},
+    "text": {"text", "varchar", "bpchar", "name", "citext", "uuid", "int8", "int4", "int2"},
+}
+
+_SMALLEST: dict[str, Key] = {"int2": -(2**15), "int4": -(2**31), "int8": -(2**63)}
+
+_SETTINGS_SQL = """
+select current_setting('server_version_num')::int as version, current_setting('wal_level') as wal_level,
+       (select setting::bigint from pg_settings where name = 'max_slot_wal_keep_size') as keep,
+       (select rolreplication or rolsuper from pg_roles where rolname = current_user) as may_replicate,
+       current_user::text as role
+"""
+_PUBLICATION_SQL = "select * from pg_publication where pubname = $1"
+# one row a published table as the stream names it
+_TABLES_SQL = """
+select p.schemaname || '.' || p.tablename as table, c.oid::bigint as oid, c.relreplident::text as identity,
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary) as has_key,
+       exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as has_index
+from pg_publication_tables p
+join pg_namespace n on n.nspname = p.schemaname
+join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
+where p.pubname = $1"""
+_LISTS_SQL = """
+select n.nspname || '.' || c.relname as table, r.prattrs is not null as columns, r.prqual is not null as rows,
+       c.relreplident = 'f' as full
+from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
+where p.pubname = $1"""
+_COLUMNS_SQL = """
+select a.attname::text as name, t.typname::text as type,
+       case c.relreplident when 'f' then true
+         when 'd' then exists (
+             select from pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any(i.indkey))
+         when 'i' then exists (
+             select from pg_index i where i.indrelid = c.oid and i.indisreplident and a.attnum = any(i.indkey))
+         else false end as in_identity
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
+where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped"""
+_PARENTS_SQL = """
+with recursive tree(leaf, top) as (
+    select inhrelid, inhparent from pg_inherits union all
+    select t.leaf, i.inhparent from tree t join pg_inherits i on i.inhrelid = t.top)
+select ln.nspname || '.' || l.relname as leaf, tn.nspname || '.' || r.relname as top
+from tree join pg_class l on l.oid = leaf join pg_namespace ln on ln.oid = l.relnamespace
+join pg_class r on r.oid = top join pg_namespace tn on tn.oid = r.relnamespace
+where r.relkind = 'p' and not r.relispartition"""
+
+
+def quote(table: str) -> str:
+    """`public.item` -> `"public"."item"`."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
+
+
+@dataclass(slots=True)
+class Findings:
+    """What preflight learnt; `problems` is empty when work may begin."""
+
+    problems: list[ErpsyncError] = field(default_factory=list)
+    parents: dict[str, str] = field(default_factory=dict)
+    """Partition -> partitioned table."""
+    published: dict[str, str] = field(default_factory=dict)
+    """Published table -> replica identity."""
+    indexed: set[tuple[str, str]] = field(default_factory=set)
+    """Watched (table, column) that the replica identity does not carry."""
+    smallest: dict[str, Key] = field(default_factory=dict)
+    """Entity -> what the first page of its keys starts below."""
+
+    def add(self, where: str, message: str, hint: str, *, code: str = "E-SOURCE", config: bool = False) -> None:
+        kind = ConfigError if config else SourceError
+        self.problems.append(kind(message, where=where, hint=hint, code=code))
+
+    def raise_first(self) -> None:
+        """Raise one error that names every problem, a line each."""
+        if not self.problems:
+            return
+        if len(self.problems) == 1:
+            raise self.problems[0]
+        lines = "\n".join(str(problem) for problem in self.problems)
+        raise SourceError(f"{len(self.problems)} problems to be mended before a start:\n{lines}\n", code="E-PREFLIGHT")
+
+
+async def examine(erp: Erp, config: Config) -> Findings:
+    """All that must hold before streaming or polling. Raises SourceLost; everything else is collected."""
+    found = Findings()
+    if config.erp.mode == "stream":
+        await _server(erp, config, found)
+        await _publication(erp, config, found)
+    for entity in config.entity.values():
+        await _queries(erp, entity, found)
+    return found
+
+
+async def _server(erp: Erp, config: Config, found: Findings) -> None:
+    row = (await erp.fetch("erp.dsn", _SETTINGS_SQL))[0]
+    if row["version"] < OLDEST * 10000:
+        found.add(
+            "erp.dsn", f"PostgreSQL {row['version'] // 10000} is too old", f"PostgreSQL {OLDEST} or newer is needed."
+        )
+    if row["wal_level"] != "logical":
+        found.add(
+            "erp.dsn",
+            f"wal_level is {row['wal_level']}, logical replication needs logical",
+            'Set wal_level = logical and restart PostgreSQL, or use mode = "poll".',
+            code="E-WAL-LEVEL",
+        )
+    if row["keep"] == -1 and not config.erp.allow_unbounded_slot:
+        found.add(
+            "erp.slot",
+            "max_slot_wal_keep_size is unlimited: a stopped daemon could fill the ERP's disk",
+            "Set max_slot_wal_keep_size (for example 20GB), or erp.allow_unbounded_slot = true.",
+            code="E-SLOT-UNBOUNDED",
+        )
+    if not row["may_replicate"] and config.erp.replication_dsn.reveal() == config.erp.dsn.reveal():
+        found.add(
+            "erp.dsn",
+            f'role "{row["role"]}" may not replicate',
+            f'ALTER ROLE "{row["role"]}" REPLICATION; or give erp.replication_dsn.',
+            code="E-SOURCE-PRIVILEGE",
+        )
+
+
+async def _publication(erp: Erp, config: Config, found: Findings) -> None:
+    name = config.erp.publication
+    rows = await erp.fetch("erp.publication", _PUBLICATION_SQL, name)
+    if not rows:
+        found.add(
+            "erp.publication",
+            f'publication "{name}" does not exist',
+            "Run what `erpsyncd sql setup` prints.",
+            code="E-PUBLICATION",
+        )
+        return
+    publication = rows[0]
+    if publication["puballtables"]:
+        found.add(
+            "erp.publication",
+            f'publication "{name}" is FOR ALL TABLES: updates of tables without a key would fail in the ERP',
+            "Publish the watched tables by name.",
+            code="E-PUBLICATION-ALL",
+        )
+    if not (publication["pubinsert"] and publication["pubupdate"] and publication["pubdelete"]):
+        found.add(
+            "erp.publication",
+            f'publication "{name}" leaves out inserts, updates or deletes',
+            f"ALTER PUBLICATION {quote(name)} SET (publish = 'insert, update, delete, truncate');",
+            code="E-PUBLICATION",
+        )
+    found.parents = {row["leaf"]: row["top"] for row in await erp.fetch("erp.publication", _PARENTS_SQL)}
+    await _published(erp, name, found)
+    if publication["pubinsert"]:
+        await _watches(erp, config, found)
+
+
+async def _published(erp: Erp, name: str, found: Findings) -> None:
+    for row in await erp.fetch("erp.publication", _TABLES_SQL, name):
+        table, identity = row["table"], row["identity"]
+        found.published[table] = identity
+        usable = identity == "f" or (identity == "d" and row["has_key"]) or (identity == "i" and row["has_index"])
+        if not usable:
+            found.add(
+                "erp.publication",
+                f"{table} has no usable replica identity: the ERP's own updates of it fail",
+                f"ALTER TABLE {quote(table)} REPLICA IDENTITY FULL; or give it a primary key.",
+                code="E-IDENTITY",
+            )
+    server = (await erp.fetch("erp.dsn", "select current_setting('server_version_num')::int / 10000"))[0][0]
+    if server < 15:
+        return  # column lists and row filters came with 15
+    for row in await erp.fetch("erp.publication", _LISTS_SQL, name):
+        if row["columns"] and row["full"]:
+            found.add(
+                "erp.publication",
+                f"{row['table']} has a column list and REPLICA IDENTITY FULL: the ERP's own updates of it fail",
+                "Publish the whole table.",
+                code="E-COLUMN-LIST",
+            )
+        if row["rows"]:
+            found.add(
+                "erp.publication",
+                f"{row['table']} has a row filter: rows that leave the filter would be missed",
+                "Publish the table without WHERE.",
+                code="E-ROW-FILTER",
+            )
+
+
+async def _watches(erp: Erp, config: Config, found: Findings) -> None:
+    leaves: dict[str, list[str]] = {}
+    for leaf, top in found.parents.items():
+        leaves.setdefault(top, []).append(leaf)
+    columns: dict[str, Mapping[str, asyncpg.Record]] = {}
+    for entity in config.entity.values():
+        for number, watch in enumerate(entity.watch):
+            where = f"entity.{entity.name}.watch.{number}"
+            if watch.table not in columns:
+                rows = await erp.fetch(where, _COLUMNS_SQL, quote(watch.table))
+                columns[watch.table] = {row["name"]: row for row in rows}
+            known = columns[watch.table]
+            if not known:
+                found.add(f"{where}.table", f"there is no table {watch.table}", "Correct the name.", config=True)
+                continue
+            if not {watch.table, *leaves.get(watch.table, [])} & found.published.keys():
+                found.add(
+                    f"{where}.table",
+                    f'{watch.table} is not in publication "{config.erp.publication}"',
+                    f"ALTER PUBLICATION {quote(config.erp.publication)} ADD TABLE {quote(watch.table)};",
+                    code="E-PUBLICATION-TABLE",
+                )
+            name = watch.key or watch.column or ""
+            column = known.get(name)
+            place = f"{where}.{'key' if watch.key else 'column'}"
+            if column is None:
+                found.add(place, f"{watch.table} has no column {name}", "Correct the name.", config=True)
+            elif watch.key and column["type"] not in _FITTING[entity.key_type]:
+                found.add(
+                    place,
+                    f"{watch.table}.{name} is {column['type']}, the entity's key_type is {entity.key_type}",
+                    f"Set entity.{entity.name}.key_type to the column's type.",
+                    config=True,
+                )
+            elif not column["in_identity"]:
+                found.indexed.add((watch.table, name))
+
+
+async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:
+    """Let Postgres parse every query of an entity, and see which columns its SQL gives."""
+    place = f"entity.{entity.name}"
+    texts = [(f"{place}.sql", entity.sql), (f"{place}.all_keys", entity.all_keys)]
+    texts += [(f"{place}.watch.{n}.keys", watch.keys) for n, watch in enumerate(entity.watch) if watch.keys]
+    texts += [(f"{place}.poll.{n}.keys", poll.keys) for n, poll in enumerate(entity.poll)]
+    for where, sql in texts:
+        try:
+            async with erp.connection(where) as connection:
+                statement = await connection.prepare(sql)
+                names = [attribute.name for attribute in statement.get_attributes()]
+                types = [parameter.name for parameter in statement.get_parameters()]
+        except SourceLost:
+            raise
+        except ErpsyncError as exc:
+            found.problems.append(exc)
+            continue
+        if where.endswith(".all_keys"):
+            found.smallest[entity.name] = _SMALLEST.get(types[0], SMALLEST[entity.key_type])
+        if where.endswith(".sql"):
+            try:
+                mapper_of(entity).check_columns(names)
+            except ErpsyncError as exc:
+                found.problems.append(exc)
+
+
+def mapper_of(entity: Entity) -> Mapper:
+    """The entity's mapping, its transform imported. Raises ConfigError when that cannot be had."""
+    where = f"entity.{entity.name}"
+    transform = None
+    if entity.transform:
+        module, _, function = entity.transform.partition(":")
+        try:
+            transform = getattr(import_module(module), function)
+        except (ImportError, AttributeError) as exc:
+            raise ConfigError(f"cannot be imported: {exc}", where=f"{where}.transform", code="E-TRANSFORM") from exc
+    return Mapper(entity.kind, entity.identity_fields(), entity.identity_defaults(), entity.missing, where, transform)

@@ -1,0 +1,188 @@
+"""The source: one stream at a time, from deciding where to start, through loss and return, to gaps.
+
+Invariant: nothing streams before the position and the slot are known to be one story (slot.py), and a gap is answered as
+configured: everything compared anew, or a halt. A lost ERP is waited for with growing pauses and never ends the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from daemon import log
+from daemon.config import Config
+from daemon.errors import DecodeError, ErpsyncError, GapError, SourceError, SourceLost
+from daemon.ingest import Ingest
+from daemon.metrics import Metrics
+from daemon.model import Lsn, Micros, format_lsn
+from daemon.pacing import Backoff
+from daemon.slot import Create, Gap, Position, Server, SlotKeeper, Standby, Start, check_slot, judge_slot
+from daemon.staleness import State
+from daemon.state import StateFile
+from daemon.walstream import WalStream
+
+_STANDBY_S = 1.0
+_DEGRADED_S = 5.0
+
+
+class Source:
+    """Keeps the stream running. `state` is one of the words of staleness.SourceView."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateFile,
+        ingest: Ingest,
+        metrics: Metrics,
+        *,
+        compare_all: Callable[[Micros, str], None],
+        connected: Callable[[], Awaitable[None]],
+        streaming: Callable[[], None],
+        now: Callable[[], Micros],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._ingest = ingest
+        self._metrics = metrics
+        self._compare_all = compare_all
+        self._connected = connected
+        self._streaming = streaming
+        self._now = now
+        self._keeper = SlotKeeper(
+            config.erp.replication_dsn.reveal(), config.slot_name(), failover=config.erp.failover_slot
+        )
+        self._backoff = Backoff(base=0.25, cap=10.0)
+        self._edge = log.Edge("erp_lost", "erp_back")
+        self.state: State = "starting"
+        self.reason = ""
+        self.streamed = False
+
+    async def run(self) -> None:
+        """Stream for the life of the daemon. Raises only what a person must mend before a start can succeed."""
+        attempt = 0
+        try:
+            while True:
+                try:
+                    lsn = await self._where_to_start()
+                    if lsn is None:
+                        attempt = 0
+                        await asyncio.sleep(_STANDBY_S)
+                        continue
+                    await self._stream(lsn)
+                except SourceLost as exc:
+                    attempt = 1 if self.state == "streaming" else attempt + 1
+                    self._lost(str(exc), exc.code)
+                    await asyncio.sleep(self._backoff.wait(attempt, random.random))
+                except (GapError, DecodeError):
+                    raise
+                except ErpsyncError as exc:
+                    if not self.streamed:
+                        raise
+                    # it streamed before: stay, say why, and go on as soon as it is mended
+                    self._lost(str(exc), exc.code)
+                    await asyncio.sleep(_DEGRADED_S)
+        finally:
+            await self._keeper.close()
+
+    def _lost(self, reason: str, code: str) -> None:
+        self.state, self.reason = "lost", reason
+        self._edge.down(reason, code=code)
+
+    async def _stream(self, lsn: Lsn) -> None:
+        stream = WalStream()
+        try:
+            await stream.open(
+                self._config.erp.replication_dsn.reveal(), self._keeper.name, self._config.erp.publication, lsn
+            )
+            await self._ingest.run(stream, ready=self._ready)
+        finally:
+            await stream.close()
+            if self.streamed:
+                self._metrics.reconnects.inc()
+
+    def _ready(self) -> None:
+        self.state, self.reason, self.streamed = "streaming", "", True
+        self._edge.up("the ERP is back")
+        self._streaming()
+
+    async def _where_to_start(self) -> Lsn | None:
+        """The position to stream from; None while another reader holds the slot."""
+        await self._keeper.open()
+        server = await self._keeper.server()
+        await self._connected()
+        slot = await self._keeper.slot()
+        check_slot(slot, server)
+        position = self._stored()
+        match judge_slot(position, server, slot):
+            case Start(lsn):
+                self._remember(server)
+                if position is None or not position.lsn:
+                    self._state.set_position(lsn)
+                return lsn
+            case Standby(pid):
+                if self.state != "standby":
+                    log.info(
+                        "standby", f'slot "{self._keeper.name}" is read by another erpsyncd (server process {pid})'
+                    )
+                self.state, self.reason = "standby", f"another erpsyncd reads the slot (server process {pid})"
+                return None
+            case Create():
+                return await self._create(server)
+            case Gap(reason, reusable):
+                return await self._gap(server, reason, reusable)
+
+    async def _create(self, server: Server) -> Lsn:
+        if not self._config.erp.create_slot:
+            raise SourceError(
+                f'replication slot "{self._keeper.name}" does not exist',
+                where="erp.slot",
+                code="E-SLOT-MISSING",
+                hint="Let the DBA create it, or set erp.create_slot = true.",
+            )
+        log.info(
+            "slot_created",
+            f'creating replication slot "{self._keeper.name}"; this waits for transactions that write now',
+        )
+        lsn = await self._keeper.create(server.version)
+        self._remember(server)
+        self._state.set_position(lsn)
+        return lsn
+
+    async def _gap(self, server: Server, reason: str, reusable: bool) -> Lsn:
+        self._metrics.gaps.inc()
+        self.state, self.reason = "gap", reason
+        log.error("gap", f"changes may have been missed: {reason}", code="E-GAP")
+        if self._config.erp.on_gap == "halt":
+            raise GapError(
+                reason,
+                where="erp.slot",
+                hint='Set erp.on_gap = "resync" to compare everything with the store, then start again.',
+            )
+        slot = await self._keeper.slot()
+        if slot is None or not reusable:
+            await self._keeper.drop()
+            lsn = await self._keeper.create(server.version)
+        else:
+            lsn = slot.confirmed or 0
+        # from here on the stream tells everything again; what was missed is found by comparing every key
+        self._compare_all(self._now(), reason)
+        await self._state.settle()
+        self._remember(server)
+        self._state.set_position(lsn)
+        log.warning("resync", f"streaming from {format_lsn(lsn)} while every key is compared")
+        return lsn
+
+    def _stored(self) -> Position | None:
+        ((system_id, timeline, dbname, slot, lsn),) = self._state.query(
+            "select system_id, timeline, dbname, slot, lsn from source"
+        )
+        if system_id is None:
+            return None
+        return Position(system_id, timeline, dbname, slot, lsn)
+
+    def _remember(self, server: Server) -> None:
+        self._state.execute(
+            "update source set system_id = ?, timeline = ?, dbname = ?, slot = ?",
+            (server.system_id, server.timeline, server.dbname, self._keeper.name),
+        )

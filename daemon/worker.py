@@ -1,0 +1,312 @@
+"""The worker of one queue: claim, re-read, compare, send, acknowledge. There is no other way to write to a store.
+
+Invariant: a key's truth is read only in a snapshot that sees every transaction which marked it, it has one request in
+flight at a time, and its mark goes only when the store itself acknowledged each of its documents. Whatever fails is given
+back, set aside with its reason, or waits; nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemon import log
+from daemon.brakes import Brake
+from daemon.config.entity import Entity
+from daemon.dirtyset import DirtySet
+from daemon.erp import Erp
+from daemon.errors import ErpsyncError, MappingError, Retry, SourceLost, StoreError
+from daemon.gate import Gate
+from daemon.latency import LatencyWindow
+from daemon.ledger import KeyDocuments, Ledger
+from daemon.mapping import Change, Documents, Mapper
+from daemon.metrics import Metrics
+from daemon.model import Claim, Key, Micros, Outcome, Patch, QueueName, Status
+from daemon.pacing import Backoff
+
+_READ = 500  # keys in one re-read
+_HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
+_SOURCE_RETRY_S = 1.0
+_STOPPED_RETRY_S = 10.0
+_ITEM_BACKOFF = Backoff(base=1.0, cap=60.0)
+
+
+@dataclass(slots=True)
+class Unit:
+    """Keys whose changes travel together."""
+
+    claims: dict[Key, Claim] = field(default_factory=dict)
+    changes: dict[Key, list[Change]] = field(default_factory=dict)
+    known: dict[Key, KeyDocuments] = field(default_factory=dict)
+    size: int = 0
+
+
+class Worker:
+    """Drains one queue. `clock` gives our time and `offset` the ERP's clock minus ours, in microseconds."""
+
+    def __init__(
+        self,
+        name: QueueName,
+        entity: Entity,
+        mapper: Mapper,
+        erp: Erp,
+        dirty: DirtySet,
+        ledger: Ledger,
+        gate: Gate,
+        metrics: Metrics,
+        brake: Brake | None,
+        clock: Callable[[], Micros],
+        offset: Callable[[], Micros],
+    ) -> None:
+        self.name = name
+        self._entity = entity
+        self._mapper = mapper
+        self._erp = erp
+        self._dirty = dirty
+        self._queue = dirty.queue(name)
+        self._ledger = ledger
+        self._gate = gate
+        self._counters = metrics.queue(name, entity.lane)
+        self._brake = brake
+        self._clock = clock
+        self._offset = offset
+        self._fields: dict[str, Any] = {"entity": name.entity, "store": name.store}
+        self._room = asyncio.Semaphore(gate.store.limits.concurrency)
+        self._edge = log.Edge("entity_stopped", "entity_resumed", **self._fields)
+        self.latency = LatencyWindow()
+        self.stopped = ""
+        """Why this entity cannot be read; empty when it can."""
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Refuse SQL that cannot give this entity's documents. Raises ConfigError."""
+        self._mapper.check_columns(names)
+
+    # -- the loop
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Work until `draining` is set; calls in flight are finished first."""
+        stop = asyncio.ensure_future(draining.wait())
+        try:
+            async with asyncio.TaskGroup() as calls:
+                while not draining.is_set():
+                    await self._first(stop, self._claimable())
+                    if draining.is_set():
+                        break
+                    await self._first(stop, self._gate.wait())
+                    for unit in await self._gather():
+                        await self._room.acquire()
+                        calls.create_task(self._send(unit), name=f"send {self.name}")
+        finally:
+            stop.cancel()
+
+    async def _first(self, stop: asyncio.Future[Any], work: Coroutine[Any, Any, None]) -> None:
+        """Wait for work, but not beyond `stop`."""
+        task = asyncio.get_running_loop().create_task(work, name=f"wait {self.name}")
+        try:
+            await asyncio.wait((stop, task), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+        if task.done() and not task.cancelled():
+            task.result()
+
+    async def _claimable(self) -> None:
+        """Wait until a key may be claimed and a call may follow."""
+        queue = self._queue
+        async with self._room:
+            pass
+        while not queue.ready.is_set():
+            alarm = self._dirty.next_alarm(self.name)
+            if alarm is None:
+                await queue.ready.wait()
+                continue
+            wait = alarm - asyncio.get_running_loop().time()
+            if wait <= 0:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await queue.ready.wait()
+            except TimeoutError:
+                return
+
+    # -- reading
+
+    async def _gather(self) -> list[Unit]:
+        """Claim keys, read their truth, and pack what differs into calls. Gives back whatever cannot be read now."""
+        loop = asyncio.get_running_loop()
+        claims = {claim.key: claim for claim in self._dirty.claim(self.name, _READ, loop.time())}
+        if not claims:
+            return []
+        try:
+            await self._hide_unseen(claims)
+            if not claims:
+                return []
+            documents, bad = await self._read(list(claims))
+            known = await self._ledger.lookup(self._queue.id, claims.keys())
+        except SourceLost:
+            self._dirty.fail(self.name, claims, loop.time() + _SOURCE_RETRY_S, counts=False)
+            return []
+        except ErpsyncError as exc:
+            self._stop(exc)
+            self._dirty.fail(self.name, claims, loop.time() + _STOPPED_RETRY_S, counts=False)
+            return []
+        except BaseException:
+            self._dirty.fail(self.name, claims, loop.time(), counts=False)
+            raise
+        self._resume()
+        for key, error in bad.items():
+            if claims.pop(key, None) is not None:
+                self._quarantine(key, error.code, str(error))
+        return self._compare(claims, documents, known)
+
+    async def _hide_unseen(self, claims: dict[Key, Claim]) -> None:
+        """Give back the keys whose transactions are not visible to other sessions yet."""
+        if not any(claim.xids for claim in claims.values()):
+            return
+        snapshot = await self._erp.snapshot()
+        self._dirty.saw(snapshot)
+        hidden = [key for key, claim in claims.items() if not all(snapshot.sees(xid) for xid in claim.xids)]
+        if not hidden:
+            return
+        now = self._clock() + self._offset()
+        oldest = min(claims[key].since for key in hidden)
+        wait = min(max((now - oldest) / 1e6 * 0.1, _HIDDEN_MIN_S), _HIDDEN_MAX_S)
+        self._dirty.fail(self.name, hidden, asyncio.get_running_loop().time() + wait, counts=False)
+        for key in hidden:
+            del claims[key]
+
+    async def _read(self, keys: Sequence[Key]) -> tuple[dict[Key, Documents], dict[Key, MappingError]]:
+        """Documents of these keys; a key for which the query itself fails is found by halving."""
+        try:
+            rows = await self._erp.read(f"entity.{self._entity.name}.sql", self._entity.sql, keys)
+        except MappingError as exc:
+            if len(keys) == 1:
+                return {}, {keys[0]: exc}
+            middle = len(keys) // 2
+            good, bad = await self._read(keys[:middle])
+            more_good, more_bad = await self._read(keys[middle:])
+            return {**good, **more_good}, {**bad, **more_bad}
+        return self._mapper.documents(rows)
+
+    def _compare(
+        self, claims: dict[Key, Claim], documents: dict[Key, Documents], known: dict[Key, KeyDocuments]
+    ) -> list[Unit]:
+        now = self._clock()
+        clean: list[Key] = []
+        units: list[Unit] = []
+        unit = Unit()
+        limit = self._gate.store.limits.batch_size
+        none: Documents = {}
+        for key, claim in claims.items():
+            since = claim.since or now + self._offset()
+            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now)
+            if not changes:
+                clean.append(key)
+                continue
+            if self._brake is not None and (reason := self._brake.check(now / 1e6, changes)):
+                self._hold(key, reason)
+                continue
+            if unit.size and unit.size + len(changes) > limit:
+                units.append(unit)
+                unit = Unit()
+            unit.claims[key], unit.changes[key], unit.known[key] = claim, changes, known[key]
+            unit.size += len(changes)
+        if unit.size:
+            units.append(unit)
+        if clean:
+            self._dirty.done(self.name, clean)
+            self._counters.count("unchanged", len(clean))
+        return units
+
+    # -- sending
+
+    async def _send(self, unit: Unit) -> None:
+        """Bring one unit to the store and end its claims by what the store said of each document."""
+        patches = [change.patch for changes in unit.changes.values() for change in changes]
+        limit = self._gate.store.limits.batch_size
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for start in range(0, len(patches), limit):
+                for outcome in await self._call(patches[start : start + limit]):
+                    outcomes[outcome.id] = outcome
+        except StoreError:
+            pass  # the gate has opened the breaker and logged it; what was not answered is read again and sent later
+        finally:
+            self._room.release()
+            self._settle(unit, outcomes)
+
+    async def _call(self, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        """One call; a batch that the store refuses as a whole is halved until the document at fault stands alone."""
+        try:
+            return await self._gate.apply(self.name.entity, patches, self._entity.lane)
+        except StoreError as exc:
+            if exc.retry is not Retry.NEVER and exc.code != "E-STORE-TOO-LARGE":
+                raise
+            if len(patches) == 1:
+                return [Outcome(patches[0].id, Status.REJECTED, exc.message, exc.code)]
+        middle = len(patches) // 2
+        return [*await self._call(patches[:middle]), *await self._call(patches[middle:])]
+
+    def _settle(self, unit: Unit, outcomes: dict[str, Outcome]) -> None:
+        """End the claims of a unit: acknowledged, set aside, or given back."""
+        now, erp_now = self._clock(), self._clock() + self._offset()
+        acks: dict[Key, list[tuple[str, int, bytes | None]]] = {}
+        done: list[Key] = []
+        later: dict[int, list[Key]] = {}
+        for key, changes in unit.changes.items():
+            answers = [(change, outcomes.get(change.patch.id)) for change in changes]
+            taken = [c for c, o in answers if o is not None and o.status is Status.OK]
+            if taken:
+                if self._brake is not None:
+                    self._brake.documents += sum((c.before is None) - (c.after is None) for c in taken)
+                acks[key] = [(c.patch.id, c.patch.version, c.after) for c in taken]
+            refused = next((o for _, o in answers if o is not None and o.status is Status.REJECTED), None)
+            if len(taken) == len(changes):
+                done.append(key)
+            elif refused is not None:
+                self._quarantine(key, refused.code or "E-STORE-REJECTED", f"{refused.id}: {refused.error}")
+            else:
+                unanswered = all(o is None for _, o in answers)
+                later.setdefault(0 if unanswered else unit.claims[key].attempt + 1, []).append(key)
+        if acks:
+            self._ledger.record(self._queue.id, unit.known, acks, now)
+        if done:
+            self._dirty.done(self.name, done)
+            self._measure((unit.claims[key] for key in done), erp_now)
+        loop_now = asyncio.get_running_loop().time()
+        for attempt, keys in later.items():
+            wait = _ITEM_BACKOFF.wait(attempt, random.random) if attempt else 0.0
+            self._dirty.fail(self.name, keys, loop_now + wait, counts=attempt > 0)
+            self._counters.count("retried", len(keys))
+
+    def _measure(self, claims: Iterable[Claim], erp_now: Micros) -> None:
+        for claim in claims:
+            if claim.background:
+                self._counters.count("applied")
+                continue
+            seconds = max(erp_now - claim.since, 0) / 1e6
+            self._counters.applied(seconds)
+            self.latency.record(seconds)
+
+    # -- what cannot be sent
+
+    def _quarantine(self, key: Key, code: str, reason: str) -> None:
+        self._dirty.park(self.name, key, "quarantined", code, reason, self._clock() + self._offset())
+        self._counters.count("quarantined")
+        log.warning("quarantined", reason, key=key, code=code, **self._fields)
+
+    def _hold(self, key: Key, reason: str) -> None:
+        self._dirty.park(self.name, key, "held", "E-BRAKE", reason, self._clock() + self._offset())
+        self._counters.count("held")
+
+    def _stop(self, exc: ErpsyncError) -> None:
+        self.stopped = str(exc)
+        self._edge.down(str(exc), code=exc.code)
+
+    def _resume(self) -> None:
+        if self.stopped:
+            self.stopped = ""
+            self._edge.up(f"{self.name.entity} can be read again")

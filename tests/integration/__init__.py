@@ -1,0 +1,1 @@
+"""Whole paths on real PostgreSQL."""
