@@ -43,6 +43,8 @@ class Scene:
 def seconds(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–"
+    if value < 0.1:
+        return f"{value * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 

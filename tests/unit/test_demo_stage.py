@@ -188,6 +188,8 @@ def test_percentiles_are_values_that_were_seen(share: float, value: int) -> None
     assert percentile([7], share) == 7
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.123, "0.12 s"), (12.3, "12 s"), (None, "–"), (True, "–")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0041, "4 ms"), (0.123, "0.12 s"), (12.3, "12 s"), (None, "–"), (True, "–")]
+)
 def test_times_are_short(value: object, text: str) -> None:
     assert seconds(value) == text
