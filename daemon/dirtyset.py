@@ -14,14 +14,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import orjson
 
+from daemon.dirtyqueue import InFlight, Parked, Queue, QueueStats, Tag, Waiting
 from daemon.model import NOTHING_SEEN, Claim, Key, Lsn, Micros, QueueName, Snapshot, Xid
 from daemon.state import StateFile
 
@@ -33,64 +31,6 @@ _REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, valu
 _CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
 _PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
 _UNPARK = "delete from parked where queue = ? and key in (select value from json_each(?))"
-
-
-class Tag(NamedTuple):
-    """What one mark says; shared by all the keys that a transaction marked."""
-
-    since: Micros
-    xids: frozenset[Xid] = frozenset()
-
-
-class Parked(NamedTuple):
-    since: Micros
-    kind: str
-
-
-@dataclass(slots=True)
-class _Waiting:
-    tag: Tag
-    durable: bool
-    attempt: int
-
-
-@dataclass(slots=True)
-class _InFlight:
-    tag: Tag
-    durable: bool
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    pending: int
-    claimed: int
-    quarantined: int
-    held: int
-    oldest: Micros | None
-
-
-@dataclass(slots=True)
-class Queue:
-    """The memory of one queue. Only DirtySet changes it."""
-
-    id: int
-    name: QueueName
-    fresh: dict[Key, Tag] = field(default_factory=dict)
-    order: deque[Key] = field(default_factory=deque)
-    claimed: dict[Key, _InFlight] = field(default_factory=dict)
-    again: dict[Key, Tag] = field(default_factory=dict)
-    waiting: dict[Key, _Waiting] = field(default_factory=dict)
-    alarm: list[tuple[float, Key]] = field(default_factory=list)
-    parked: dict[Key, Parked] = field(default_factory=dict)
-    page: set[Key] = field(default_factory=set)
-    background: deque[Key] = field(default_factory=deque)
-    attempts: dict[Key, int] = field(default_factory=dict)
-    spilled: int = 0
-    spilled_since: Micros = 0
-    refilling: bool = False
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _keys(keys: Iterable[Key]) -> str:
@@ -281,13 +221,13 @@ class DirtySet:
             if tag.xids:
                 tag = Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid)))
             attempt = queue.attempts.get(key, 0) if queue.attempts else 0
-            claimed[key] = _InFlight(tag, True, attempt)
+            claimed[key] = InFlight(tag, True, attempt)
             claims.append(Claim(key, tag.since, tag.xids, attempt))
         while queue.background and len(claims) < limit:
             key = queue.background.popleft()
             if key in queue.page and key not in claimed and key not in queue.waiting:
                 attempt = queue.attempts.get(key, 0)
-                claimed[key] = _InFlight(Tag(0), False, attempt)
+                claimed[key] = InFlight(Tag(0), False, attempt)
                 claims.append(Claim(key, 0, frozenset(), attempt, background=True))
         if not order and not queue.background:
             queue.ready.clear()
@@ -347,7 +287,7 @@ class DirtySet:
             if again is not None:
                 since = min(tag.since, again.since) if tag.since else again.since
                 tag = Tag(since, tag.xids | again.xids)
-            queue.waiting[key] = _Waiting(tag, flight.durable, flight.attempt + counts)
+            queue.waiting[key] = Waiting(tag, flight.durable, flight.attempt + counts)
             heapq.heappush(queue.alarm, (ready_at, key))
             if flight.durable and key in queue.page:
                 queue.page.discard(key)
@@ -444,22 +384,7 @@ class DirtySet:
 
     def stats(self, name: QueueName) -> QueueStats:
         """Counts and the commit time of the oldest change that is not acknowledged."""
-        queue = self._queues[name]
-        held = sum(1 for p in queue.parked.values() if p.kind == "held")
-        ages = [
-            min((tag.since for tag in queue.fresh.values()), default=0),
-            min((f.tag.since for f in queue.claimed.values() if f.tag.since), default=0),
-            min((w.tag.since for w in queue.waiting.values() if w.tag.since), default=0),
-            min((p.since for p in queue.parked.values()), default=0),
-            queue.spilled_since if queue.spilled else 0,
-        ]
-        return QueueStats(
-            pending=len(queue.fresh) + len(queue.waiting) + len(queue.again) + queue.spilled + len(queue.background),
-            claimed=len(queue.claimed),
-            quarantined=len(queue.parked) - held,
-            held=held,
-            oldest=min((a for a in ages if a), default=None),
-        )
+        return self._queues[name].stats()
 
     @property
     def durable(self) -> Lsn:

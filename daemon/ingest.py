@@ -16,10 +16,14 @@ from daemon.dirtyset import DirtySet
 from daemon.errors import SourceError, SourceLost
 from daemon.metrics import Metrics
 from daemon.model import Lsn, Micros, Snapshot, format_lsn, widen_xid
-from daemon.pgoutput import (
+from daemon.pgoutput import Decoder
+from daemon.routing import ColumnSeen, Router, Rule, convert
+from daemon.rowindex import RowIndex
+from daemon.slot import CANARY
+from daemon.state import StateFile
+from daemon.walevents import (
     Begin,
     Commit,
-    Decoder,
     Event,
     Keepalive,
     Message,
@@ -31,10 +35,6 @@ from daemon.pgoutput import (
     Touched,
     Truncate,
 )
-from daemon.routing import ColumnSeen, Router, Rule, convert
-from daemon.rowindex import RowIndex
-from daemon.slot import CANARY
-from daemon.state import StateFile
 from daemon.walstream import WalStream
 
 _INTEGERS = (20, 21, 23)  # int8, int2, int4
