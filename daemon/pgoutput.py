@@ -39,6 +39,9 @@ _u64 = struct.Struct(">Q").unpack_from
 _i64 = struct.Struct(">q").unpack_from
 _begin = struct.Struct(">QqI").unpack_from
 _commit = struct.Struct(">BQQq").unpack_from
+# CopyData, XLogData, row message, table, new row, its columns, the first column's kind and size
+_head_struct = struct.Struct(">BIB24xBIBHBI")
+_head, _HEAD_SIZE = _head_struct.unpack_from, _head_struct.size
 _status = struct.Struct(">cIcQQQqB").pack
 
 
@@ -56,6 +59,8 @@ class Decoder:
     begin: Begin | None = None
     rows_total: int = 0
     _plans: dict[int, Plan] = field(default_factory=dict)
+    _simple: dict[int, Touch] = field(default_factory=dict)
+    """Tables whose plan is one unindexed first column: the usual case, decoded without a call."""
     _dirty: dict[Touch, None] = field(default_factory=dict)
     _parts: list[bytes] = field(default_factory=list)
     _have: int = 0
@@ -69,6 +74,7 @@ class Decoder:
             touch.rows = {}
         self.relations.clear()
         self._plans.clear()
+        self._simple.clear()
         self._dirty.clear()
         self._parts.clear()
         self._out.clear()
@@ -77,6 +83,7 @@ class Decoder:
     def replan(self) -> None:
         """Ask the planner anew, after the routing rules changed."""
         self._plans.clear()
+        self._simple.clear()
 
     def feed(self, data: bytes) -> list[Event]:
         """Decode what has come; a message that is not complete yet is kept. Raises DecodeError."""
@@ -100,11 +107,27 @@ class Decoder:
 
     def _scan(self, buf: bytes) -> int:
         pos, end = 0, len(buf)
-        plans, dirty = self._plans, self._dirty
-        while True:
-            if end - pos < 5:
-                self._need = 5
-                return pos
+        simple, seen = self._simple, self._dirty
+        while end - pos >= _HEAD_SIZE:
+            # one look at the usual row message: an insert or update without an old row, one wanted column, which is first
+            copy, length, part, kind, oid, row, _, column, size = _head(buf, pos)
+            after = pos + 1 + length
+            if after > end:
+                break
+            if copy == 100 and part == 119 and row == 78 and column == 116 and (kind == 85 or kind == 73):
+                touch = simple.get(oid)
+                stop = pos + _HEAD_SIZE + size
+                if touch is not None and stop <= after:
+                    self.rows_total += 1
+                    seen[touch] = None
+                    touch.values.add(buf[pos + _HEAD_SIZE : stop])
+                    pos = after
+                    continue
+            if length < 4:
+                raise DecodeError(f"message of length {length}")
+            self._one(buf, pos, after)
+            pos = after
+        while end - pos >= 5:
             length = _u32(buf, pos + 1)[0]
             if length < 4:
                 raise DecodeError(f"message of length {length}")
@@ -112,36 +135,39 @@ class Decoder:
             if after > end:
                 self._need = after - pos
                 return pos
-            if buf[pos] != 100:  # not CopyData
-                self._protocol(buf, pos, after)
-                pos = after
-                continue
-            if buf[pos + 5] == 119:  # XLogData
-                kind = buf[pos + 30]
-                if kind == 85 or kind == 73 or kind == 68:  # Update, Insert, Delete
-                    self.rows_total += 1
-                    oid = _u32(buf, pos + 31)[0]
-                    plan = plans.get(oid)
-                    if plan is None:
-                        plan = self._plan(oid)
-                    for touch in plan:
-                        dirty[touch] = None
-                        if touch.indexed:
-                            self._index_row(buf, pos + 35, after, touch)
-                        else:
-                            self._touch_row(buf, pos + 35, after, touch)
-                else:
-                    self._message(buf, pos + 30, after, kind)
-            elif buf[pos + 5] == 107:  # keepalive
-                if length != 22:
-                    raise DecodeError("keepalive of a wrong length")
-                wal_end, sent = _u64(buf, pos + 6)[0], _i64(buf, pos + 14)[0]
-                self._hand_over()
-                idle = self.begin is None
-                self._out.append(Keepalive(wal_end, sent + PG_EPOCH_US, buf[pos + 22] != 0, idle))
-            else:
-                raise DecodeError(f"unknown copy message {chr(buf[pos + 5])!r}")
+            self._one(buf, pos, after)
             pos = after
+        self._need = 5
+        return pos
+
+    def _one(self, buf: bytes, pos: int, after: int) -> None:
+        """Decode one message of the connection, from its type byte at `pos` up to `after`."""
+        if buf[pos] != 100:  # not CopyData
+            self._protocol(buf, pos, after)
+        elif buf[pos + 5] == 119:  # XLogData
+            kind = buf[pos + 30]
+            if kind == 85 or kind == 73 or kind == 68:  # Update, Insert, Delete
+                self.rows_total += 1
+                oid = _u32(buf, pos + 31)[0]
+                plan = self._plans.get(oid)
+                if plan is None:
+                    plan = self._plan(oid)
+                for touch in plan:
+                    self._dirty[touch] = None
+                    if touch.indexed:
+                        self._index_row(buf, pos + 35, after, touch)
+                    else:
+                        self._touch_row(buf, pos + 35, after, touch)
+            else:
+                self._message(buf, pos + 30, after, kind)
+        elif buf[pos + 5] == 107:  # keepalive
+            if after - pos != 23:
+                raise DecodeError("keepalive of a wrong length")
+            wal_end, sent = _u64(buf, pos + 6)[0], _i64(buf, pos + 14)[0]
+            self._hand_over()
+            self._out.append(Keepalive(wal_end, sent + PG_EPOCH_US, buf[pos + 22] != 0, self.begin is None))
+        else:
+            raise DecodeError(f"unknown copy message {chr(buf[pos + 5])!r}")
 
     # -- rows
 
@@ -219,6 +245,8 @@ class Decoder:
         if relation is None:
             raise DecodeError(f"a row of table {oid}, which was not announced")
         plan = self._plans[oid] = self.planner(relation)
+        if len(plan) == 1 and plan[0].index == 0 and not plan[0].indexed:
+            self._simple[oid] = plan[0]
         return plan
 
     def _hand_over(self) -> None:
@@ -261,6 +289,7 @@ class Decoder:
                 relation = _relation(buf, pos + 1, end)
                 self.relations[relation.oid] = relation
                 self._plans.pop(relation.oid, None)
+                self._simple.pop(relation.oid, None)
                 self._out.append(relation)
             case "T":
                 self._hand_over()
