@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from adapters import store as stores
@@ -23,6 +22,7 @@ from daemon.config import Config
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError, SourceLost
+from daemon.figures import ready, report
 from daemon.gate import Gate
 from daemon.ingest import Ingest
 from daemon.ledger import Ledger
@@ -34,10 +34,10 @@ from daemon.preflight import examine, mapper_of
 from daemon.routing import Router
 from daemon.rowindex import RowIndex
 from daemon.sdnotify import Notifier, watchdog_interval
-from daemon.slot import SlotKeeper
+from daemon.slotwatch import Looks, send_canaries, watch_slot
 from daemon.source import Source
 from daemon.sources import Marker, lookups_of, queues_of, rules_of
-from daemon.staleness import QueueView, Report, SlotView, SourceView, StoreView, judge
+from daemon.staleness import Report
 from daemon.state import StateFile
 from daemon.status import StatusServer
 from daemon.worker import Worker
@@ -45,7 +45,6 @@ from daemon.worker import Worker
 DRAIN_S = 15.0
 """How long calls in flight may take at a stop; less than TimeoutStopSec of the unit."""
 _SAMPLE_S = 1.0
-_SLOT_S = 5.0
 _CLOCK_S = 30.0
 _STATUS_LOG_S = 60.0
 _RETRY_S = 1.0
@@ -53,15 +52,6 @@ _RETRY_S = 1.0
 
 def _micros() -> Micros:
     return time.time_ns() // 1000
-
-
-@dataclass(slots=True)
-class _Looks:
-    """What the watching tasks saw last."""
-
-    slot: SlotView | None = None
-    offset_s: float | None = None
-    polled_at: Micros | None = None
 
 
 class App:
@@ -89,7 +79,7 @@ class App:
         self.lookups: list[Lookup] = []
         self.pollers: list[Poller] = []
         self._router = Router(self._rules)
-        self._looks = _Looks()
+        self.looks = Looks()
         self._active = asyncio.Event()
         self._examined = False
         self.ingest = Ingest(
@@ -230,8 +220,8 @@ class App:
         if stream:
             tasks += [
                 ("source", self.source.run()),
-                ("canary", self._canary()),
-                ("slot", self._watch_slot()),
+                ("canary", send_canaries(self.config, self._active)),
+                ("slot", watch_slot(self.config, self._active, self.looks)),
             ]
         else:
             tasks.append(("source", self._poll_only()))
@@ -296,7 +286,7 @@ class App:
     def _polled(self) -> None:
         times = [poller.state.last for poller in self.pollers]
         if all(t is not None for t in times):
-            self._looks.polled_at = min((t for t in times if t is not None), default=None)
+            self.looks.polled_at = min((t for t in times if t is not None), default=None)
 
     # -- re-scans
 
@@ -315,7 +305,7 @@ class App:
     # -- watching
 
     def _offset(self) -> Micros:
-        return int((self._looks.offset_s or 0.0) * 1e6)
+        return int((self.looks.offset_s or 0.0) * 1e6)
 
     def erp_now(self) -> Micros:
         """The ERP's clock, as far as we know it."""
@@ -323,7 +313,7 @@ class App:
 
     async def _measure_clock(self) -> None:
         clock = await self.erp.clock()
-        self._looks.offset_s = clock.offset_s
+        self.looks.offset_s = clock.offset_s
 
     async def _watch_clock(self) -> None:
         while True:
@@ -332,41 +322,6 @@ class App:
                 await self._measure_clock()
             except ErpsyncError:
                 continue  # the source tells of a lost ERP
-
-    async def _canary(self) -> None:
-        keeper = SlotKeeper(self.config.erp.replication_dsn.reveal(), self.config.slot_name())
-        await self._active.wait()
-        number = 0
-        try:
-            while True:
-                number += 1
-                try:
-                    await keeper.emit_canary(str(number))
-                except ErpsyncError:
-                    await asyncio.sleep(_RETRY_S)
-                    continue
-                await asyncio.sleep(self.config.erp.canary)
-        finally:
-            await keeper.close()
-
-    async def _watch_slot(self) -> None:
-        keeper = SlotKeeper(self.config.erp.replication_dsn.reveal(), self.config.slot_name())
-        edge = log.Edge("slot_at_risk", "slot_safe")
-        await self._active.wait()
-        try:
-            while True:
-                try:
-                    view = self._looks.slot = await keeper.view()
-                except ErpsyncError:
-                    await asyncio.sleep(_RETRY_S)
-                    continue
-                if view is not None and view.wal_status in ("unreserved", "lost"):
-                    edge.down(f"slot {view.name} is {view.wal_status}: the ERP is about to drop the log that it needs")
-                elif view is not None:
-                    edge.up(f"slot {view.name} is safe again")
-                await asyncio.sleep(_SLOT_S)
-        finally:
-            await keeper.close()
 
     async def _probe(self, gate: Gate) -> None:
         """Ask a store now and then while it is not known to be there, so that its return is seen without a change."""
@@ -403,76 +358,11 @@ class App:
 
     def ready(self) -> tuple[bool, str]:
         """Whether /readyz says yes, and why not."""
-        if self.source.state not in ("streaming", "polling"):
-            return False, f"source {self.source.state}: {self.source.reason}".rstrip(": ")
-        reached = [gate for gate in self.gates.values() if gate.reached and not gate.breaker.open]
-        if not reached:
-            reasons = "; ".join(
-                f"{name}: {gate.breaker.reason or 'not reached yet'}" for name, gate in self.gates.items()
-            )
-            return False, f"no store can be reached ({reasons})"
-        return True, self.source.state
+        return ready(self)
 
     def report(self) -> Report:
         """How things stand at this moment; every display takes its numbers from here."""
-        now = _micros()
-        source = SourceView(
-            mode="poll" if self.config.erp.mode == "poll" else "stream",
-            state=self.source.state,
-            reason=self.source.reason,
-            received=self.ingest.progress.received,
-            durable=self.state.durable,
-            confirmed=self.ingest.stream.confirmed if self.ingest.stream is not None else self.state.durable,
-            slot=self._looks.slot,
-            canary_received_at=self._looks.polled_at
-            if self.config.erp.mode == "poll"
-            else self.ingest.progress.canary_at,
-            canary_every_s=self._canary_every(),
-            clock_offset_s=self._looks.offset_s,
-        )
-        views = tuple(
-            StoreView(
-                name=name,
-                breaker="open" if gate.breaker.open else "closed",
-                reason=gate.breaker.reason,
-                queues=tuple(self._queue_view(queue, now) for queue in self.workers if queue.store == name),
-            )
-            for name, gate in self.gates.items()
-        )
-        return judge(source, views, now)
-
-    def _canary_every(self) -> float:
-        if self.config.erp.mode == "stream":
-            return self.config.erp.canary
-        return max((rule.every for entity in self.config.entity.values() for rule in entity.poll), default=10.0)
-
-    def _queue_view(self, name: QueueName, now: Micros) -> QueueView:
-        entity = self.config.entity[name.entity]
-        worker, backfill = self.workers[name], self.backfills[name]
-        stats = self.dirty.stats(name)
-        ages = [stats.oldest, backfill.job.since or None]
-        stopped = worker.stopped or backfill.problem or self.ingest.progress.stopped.get(name.entity, "")
-        for lookup in self.lookups:
-            if lookup.entity == name.entity:
-                ages.append(self.dirty.stats(lookup.name).oldest)
-                stopped = stopped or lookup.stopped
-        counters = self.metrics.queue(name, Lane(entity.lane))
-        return QueueView(
-            queue=name,
-            lane=Lane(entity.lane),
-            target_s=entity.target,
-            pending=stats.pending,
-            claimed=stats.claimed,
-            quarantined=stats.quarantined,
-            held=stats.held,
-            oldest_unapplied=min((age for age in ages if age), default=None),
-            loaded=backfill.loaded,
-            load_progress=backfill.job.progress,
-            stopped=stopped,
-            applied_total=counters.total("applied"),
-            unchanged_total=counters.total("unchanged"),
-            latency=worker.latency.view(now),
-        )
+        return report(self, _micros())
 
 
 async def _watch(task: asyncio.Task[None]) -> None:
