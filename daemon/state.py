@@ -26,6 +26,7 @@ Op = tuple[str, tuple[Any, ...]]
 
 _APPLICATION_ID = 0x65727073  # "erps"
 _RETRY_S = 1.0
+_GATHER_S = 0.005  # operations that follow closely share a transaction; only the confirmed position waits for it
 _FULL = 50_000  # operations waiting to be written before sources are asked to wait
 
 # One entry a schema version; a file of version n gets the entries from n on.
@@ -213,6 +214,8 @@ class StateFile:
         """Write what was appended, many operations in one transaction; for the life of the daemon."""
         while True:
             await self._wake.wait()
+            if not self._waiters:
+                await asyncio.sleep(_GATHER_S)
             await self._flush()
 
     async def drain(self) -> None:

@@ -28,6 +28,7 @@ from daemon.model import Claim, Key, Micros, Outcome, Patch, QueueName, Status
 from daemon.pacing import Backoff
 
 _READ = 500  # keys in one re-read
+_BUSY_S, _LINGER_S = 0.008, 0.005  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S = 1.0
 _STOPPED_RETRY_S = 10.0
@@ -76,6 +77,7 @@ class Worker:
         self._fields: dict[str, Any] = {"entity": name.entity, "store": name.store}
         self._room = asyncio.Semaphore(gate.store.limits.concurrency)
         self._edge = log.Edge("entity_stopped", "entity_resumed", **self._fields)
+        self._gathered_at = 0.0
         self.latency = LatencyWindow()
         self.stopped = ""
         """Why this entity cannot be read; empty when it can."""
@@ -92,10 +94,13 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as calls:
                 while not draining.is_set():
-                    await self._first(stop, self._claimable())
+                    if not self._queue.ready.is_set() or self._room.locked():
+                        await self._first(stop, self._claimable())
+                    if self._gate.breaker.open:
+                        await self._first(stop, self._gate.wait())
                     if draining.is_set():
                         break
-                    await self._first(stop, self._gate.wait())
+                    await self._linger()
                     for unit in await self._gather():
                         await self._room.acquire()
                         calls.create_task(self._send(unit), name=f"send {self.name}")
@@ -112,6 +117,14 @@ class Worker:
                 task.cancel()
         if task.done() and not task.cancelled():
             task.result()
+
+    async def _linger(self) -> None:
+        """When changes follow each other closely, let a few come together: one read and one call then serve them all."""
+        loop = asyncio.get_running_loop()
+        passed = loop.time() - self._gathered_at
+        if passed < _BUSY_S:
+            await asyncio.sleep(_LINGER_S - passed if passed < _LINGER_S else 0)
+        self._gathered_at = loop.time()
 
     async def _claimable(self) -> None:
         """Wait until a key may be claimed and a call may follow."""
