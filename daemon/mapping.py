@@ -1,21 +1,22 @@
 """Turn the ERP's rows into documents and documents into patches.
 
 Invariant: a value reaches the store exactly as the ERP has it or not at all: amounts are exact decimals, a float never
-becomes money or quantity, and a row that cannot be shown quarantines its own key only. Pure and synchronous.
+becomes money or quantity, and a row that cannot be shown quarantines its own key only. Different identities never share
+an id. Pure and synchronous.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import orjson
 
-from daemon.errors import ConfigError, MappingError
+from daemon.errors import ConfigError, ErpsyncError, MappingError
 from daemon.model import Acked, Key, Micros, Missing, Patch
 
 # JavaScript's numbers are exact up to here; larger whole numbers travel as strings
@@ -28,6 +29,13 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "order_status": ("order", "status"),
     "content": ("sku",),
 }
+_NUMBERS: dict[str, tuple[str, ...]] = {
+    "stock": ("available",),
+    "price": ("amount", "compare_at", "min_quantity"),
+    "credit": ("limit", "balance", "available"),
+}
+# the protocol's own names beside a document's fields
+_RESERVED = frozenset({"id", "version", "changed_at", "deleted"})
 _LISTS: dict[str, tuple[str, ...]] = {"order_status": ("fulfilments",), "content": ("images", "categories")}
 _JSON = orjson.OPT_SORT_KEYS
 
@@ -55,7 +63,11 @@ Documents = dict[str, Made]
 
 
 class Mapper:
-    """The mapping of one entity. `where` is its place in the configuration, `entity.<name>`."""
+    """The mapping of one entity. `where` is its place in the configuration, `entity.<name>`.
+
+    `transform` makes rows of rows, also with column `key`; it is pure, and what it gives for a key does not depend on the
+    rows of other keys. `key_type` is int or str where it is known which of them the marks carry.
+    """
 
     def __init__(
         self,
@@ -65,40 +77,62 @@ class Mapper:
         missing: Missing,
         where: str,
         transform: Transform | None = None,
+        key_type: type[int] | type[str] | None = None,
     ) -> None:
         self.kind = kind
         self.identity = tuple(identity)
+        self._identity = tuple((name, defaults.get(name), name == identity[0]) for name in identity)
         self._defaults = dict(defaults)
         self._missing = missing
         self._where = where
         self._transform = transform
+        self._key_type = key_type
+        self._reserved = _RESERVED - {"id"} if self.identity == ("id",) else _RESERVED
+        self._numbers = _NUMBERS.get(kind, ())
         self._required = _REQUIRED.get(kind, ())
         self._lists = _LISTS.get(kind, ())
         self._keep_key = "key" in self.identity
 
     def check_columns(self, names: Iterable[str]) -> None:
         """Refuse SQL that cannot give this entity's documents. Raises ConfigError naming the column."""
-        if self._transform is not None:
-            return  # what the function gives is seen when it runs
+        names = list(names)
         given = set(names)
-        wanted = {"key", *self._required, *(name for name in self.identity if name not in self._defaults)}
+        wanted = {"key"}
+        if self._transform is None:  # what a function gives is seen when it runs
+            wanted |= {*self._required, *(name for name in self.identity if name not in self._defaults)}
         if lacking := sorted(wanted - given):
-            raise ConfigError(
-                f"the query gives no column {', '.join(f'`{name}`' for name in lacking)}",
-                where=f"{self._where}.sql",
-                code="E-MAPPING-COLUMN",
-                hint=f"A {self.kind} document needs it; add it to the select list.",
+            raise self._misfit(
+                f"the query gives no column {_ticked(lacking)}",
+                f"A {self.kind} document needs it; add it to the select list.",
+            )
+        if len(given) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise self._misfit(
+                f"the query gives {_ticked(twice)} more than once", "Give each column a name of its own."
+            )
+        if self._transform is not None:
+            return
+        if "?column?" in given:
+            raise self._misfit("a column of the query has no name", "Name the expression: `... as name`.")
+        if taken := sorted(given & self._reserved):
+            raise self._misfit(
+                f"the query gives {_ticked(taken)}, which is one of the protocol's own names",
+                "Give the column another name.",
             )
 
     def documents(self, rows: Iterable[Mapping[str, Any]]) -> tuple[dict[Key, Documents], dict[Key, MappingError]]:
-        """Documents by key and id, and the keys whose rows cannot be shown. A key without rows is in neither."""
+        """Documents by key and id, and the keys whose rows cannot be shown. A key without rows is in neither.
+
+        Raises ConfigError when a row's `key` is no key at all: its rows would pass for missing ones.
+        """
         good: dict[Key, Documents] = {}
         bad: dict[Key, MappingError] = {}
         if self._transform is not None:
-            rows = self._transform(list(rows))
+            rows = self._transformed(list(rows), bad)
+        plain = (int, str) if self._key_type is None else (self._key_type,)
         for row in rows:
             raw = row["key"]
-            key: Key = raw if type(raw) is int or type(raw) is str else str(raw)
+            key: Key = raw if type(raw) in plain else self._key(raw)
             if key in bad:
                 continue
             try:
@@ -108,11 +142,14 @@ class Mapper:
                 bad[key] = exc
                 good.pop(key, None)
                 continue
-            except (TypeError, orjson.JSONEncodeError) as exc:
+            except (TypeError, ValueError, RecursionError) as exc:
                 bad[key] = self._error(f"cannot be written as JSON: {exc}")
                 good.pop(key, None)
                 continue
-            mine = good.setdefault(key, {})
+            mine = good.get(key)
+            if mine is None:
+                good[key] = {id_: Made(fields, body)}
+                continue
             twin = mine.get(id_)
             if twin is not None and twin.body != body:
                 bad[key] = self._error(f"two rows say different things for {id_}")
@@ -120,6 +157,53 @@ class Mapper:
                 continue
             mine[id_] = Made(fields, body)
         return good, bad
+
+    def _key(self, raw: Any) -> Key:
+        """A key that is neither a plain int nor str, or not of the marks' type."""
+        key: Key | None = None
+        if isinstance(raw, uuid.UUID):
+            key = str(raw)
+        elif isinstance(raw, Decimal) and raw.is_finite() and raw == raw.to_integral_value():
+            key = int(raw)
+        elif isinstance(raw, (int, str)) and not isinstance(raw, bool):
+            key = raw
+        if key is None or (self._key_type is not None and not isinstance(key, self._key_type)):
+            found = "is NULL" if raw is None else f"has values of type {type(raw).__name__}"
+            raise self._misfit(f"column `key` {found}; they match no key of this entity", "Select a key of `key_type`.")
+        return key
+
+    def _transformed(
+        self, rows: Sequence[Mapping[str, Any]], bad: dict[Key, MappingError]
+    ) -> Iterable[Mapping[str, Any]]:
+        """What the function makes of the rows; where it fails, key by key, so that only the key at fault is set aside."""
+        groups: dict[Key, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            groups.setdefault(self._key(row["key"]), []).append(row)
+        try:
+            return self._run(rows, groups)
+        except Exception:  # noqa: BLE001 -- anything can come out of an integrator's function; it is named below
+            made: list[Mapping[str, Any]] = []
+        for key, mine in groups.items():
+            try:
+                made += self._run(mine, (key,))
+            except Exception as exc:  # noqa: BLE001
+                words = str(exc.message if isinstance(exc, ErpsyncError) else exc).split("\n")[0][:200]
+                bad[key] = MappingError(
+                    f"the function fails: {type(exc).__name__}: {words}",
+                    where=f"{self._where}.transform",
+                    hint="Correct the function or the ERP's data.",
+                )
+        return made
+
+    def _run(self, rows: Sequence[Mapping[str, Any]], keys: Container[Key]) -> list[Mapping[str, Any]]:
+        assert self._transform is not None
+        made = list(self._transform(rows))
+        for row in made:
+            if self._key(row["key"]) not in keys:
+                raise self._error(f"it gives key {row['key']!r}, which it was not given")
+            if taken := sorted(self._reserved.intersection(row.keys())):
+                raise self._error(f"it gives {_ticked(taken)}, which is one of the protocol's own names")
+        return made
 
     def _document(self, row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         fields: dict[str, Any] = {}
@@ -136,36 +220,45 @@ class Mapper:
         for name in self._lists:
             if fields.get(name) is None:
                 fields[name] = []
-        if self.kind == "stock":
-            self._whole(fields, row)
         for name in self._required:
             if fields.get(name) is None:
                 raise self._error(f"`{name}` is NULL or missing")
+        for name in self._numbers:
+            value = row.get(name)
+            if type(value) is not int and value is not None and not isinstance(value, Decimal):
+                raise self._error(f"`{name}` must be a number", hint="Cast it to numeric in the SQL.")
+        if self.kind == "stock" and isinstance(available := row["available"], Decimal):
+            # sold in whole pieces: a fraction of one is not available
+            fields["available"] = exact(available.to_integral_value(ROUND_FLOOR))
+        return self._id(fields), fields
+
+    def _id(self, fields: dict[str, Any]) -> str:
+        """The id of a document; identity fields that it lacks get their defaults."""
         parts = []
-        for name in self.identity:
+        for name, default, first in self._identity:
             value = fields.get(name)
             if value is None:
-                value = self._defaults.get(name)
-                if value is None:
+                if default is None:
                     raise self._error(f"`{name}` is NULL, but it is part of the document's identity")
-                fields[name] = value
-            parts.append(value if type(value) is str else str(value))
-        return "|".join(parts), fields
-
-    def _whole(self, fields: dict[str, Any], row: Mapping[str, Any]) -> None:
-        """Stock is sold in whole pieces: a fraction of one is not available."""
-        available = row.get("available")
-        if type(available) is int:
-            return
-        if isinstance(available, Decimal):
-            fields["available"] = exact(Decimal(available.__floor__()))
-        elif available is not None:
-            raise self._error("`available` must be a number")
+                value = fields[name] = default
+            if type(value) is str:
+                if not value:
+                    raise self._error(f"`{name}` is empty, but it is part of the document's identity")
+                if not first and "|" in value:  # only behind the first could a bar make two identities one id
+                    raise self._error(f"`{name}` holds a bar, which separates the parts of an id")
+                parts.append(value)
+            elif type(value) is int:
+                parts.append(str(value))
+            else:
+                raise self._error(f"`{name}` is neither text nor a number, but it is part of the document's identity")
+        return "|".join(parts)
 
     def _value(self, name: str, value: Any) -> Any:
         match value:
             case str():
                 return self._text(name, value)
+            case int():
+                return value if -_LARGEST <= value <= _LARGEST else str(value)
             case Decimal():
                 if not value.is_finite():
                     raise self._error(f"`{name}` is {value}: not a number that a store can show")
@@ -182,7 +275,7 @@ class Mapper:
             case uuid.UUID():
                 return str(value)
             case dict():
-                return {str(k): self._inner(name, v) for k, v in value.items()}
+                return {self._text(name, k): self._inner(name, v) for k, v in value.items()}
             case list() | tuple():
                 return [self._inner(name, v) for v in value]
             case _:
@@ -192,13 +285,11 @@ class Mapper:
                 )
 
     def _inner(self, name: str, value: Any) -> Any:
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int):
-            return value if -_LARGEST <= value <= _LARGEST else str(value)
-        return self._value(name, value)
+        return value if value is None or isinstance(value, bool) else self._value(name, value)
 
-    def _text(self, name: str, value: str) -> str:
+    def _text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise self._error(f"`{name}` holds an object whose names are not text")
         if "\x00" in value:
             raise self._error(f"`{name}` holds a NUL character")
         if not value.isascii():
@@ -209,7 +300,7 @@ class Mapper:
         return value
 
     def _moment(self, name: str, value: dt.datetime) -> str:
-        if value.tzinfo is None:
+        if value.tzinfo is None:  # a timestamp without time zone says no moment; it is passed on as it stands
             return value.isoformat()
         try:
             return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
@@ -218,6 +309,9 @@ class Mapper:
 
     def _error(self, message: str, hint: str = "Correct the ERP's data or the SQL.") -> MappingError:
         return MappingError(message, where=f"{self._where}.sql", hint=hint)
+
+    def _misfit(self, message: str, hint: str) -> ConfigError:
+        return ConfigError(message, where=f"{self._where}.sql", code="E-MAPPING-COLUMN", hint=hint)
 
     # -- differences
 
@@ -252,7 +346,7 @@ class Mapper:
             changed = frozenset(fields)
         else:
             known = orjson.loads(before)
-            changed = frozenset(name for name in fields.keys() | known.keys() if fields.get(name) != known.get(name))
+            changed = frozenset(name for name in fields.keys() | known.keys() if _differ(name, fields, known))
         return Patch(id_, version, since, fields, {name: fields[name] for name in self.identity}, changed)
 
     def _gone(self, id_: str, last: Acked, since: Micros, now: Micros) -> Change | None:
@@ -264,7 +358,7 @@ class Mapper:
         identity = {name: known.get(name) for name in self.identity}
         if self._missing is Missing.UNPUBLISH:
             return Change(Patch(id_, max(last.version + 1, now), since, None, identity), last.body, None)
-        zero = {"available": 0} if self.kind == "stock" else {"available": 0, "hold": True}
+        zero: dict[str, Any] = {"available": 0} if self.kind == "stock" else {"available": 0, "hold": True}
         fields = {**known, **zero}
         body = orjson.dumps(fields, option=_JSON)
         if body == last.body:
@@ -274,7 +368,22 @@ class Mapper:
 
 def exact(value: Decimal) -> int | str:
     """A finite decimal as JSON has it here: whole numbers as integers, others as strings with the ERP's digits."""
-    if value == value.to_integral_value():
-        whole = int(value)
-        return whole if -_LARGEST <= whole <= _LARGEST else str(whole)
-    return format(value, "f")
+    if not value:
+        return 0
+    if value != value.to_integral_value():
+        return format(value, "f")
+    if value.adjusted() < 16 and -_LARGEST <= (whole := int(value)) <= _LARGEST:
+        return whole
+    return format(value, "f").partition(".")[0]
+
+
+def _differ(name: str, fields: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a field is not the same JSON in both; absent is not null, and true is not 1."""
+    if name not in fields or name not in known:
+        return True
+    new, old = fields[name], known[name]
+    return new is not old and orjson.dumps(new, option=_JSON) != orjson.dumps(old, option=_JSON)
+
+
+def _ticked(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
