@@ -28,7 +28,7 @@ from daemon.ingest import Ingest
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
-from daemon.model import Lane, Micros, QueueName
+from daemon.model import Lane, Micros, QueueName, Xid
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
 from daemon.routing import Router
@@ -290,13 +290,10 @@ class App:
 
     # -- re-scans
 
-    def rescan(self, entity: str, since: Micros, reason: str) -> None:
+    def rescan(self, entity: str, since: Micros, reason: str, xid: Xid) -> None:
         """Compare all keys of an entity in every store."""
         for name in queues_of(self.config, entity):
-            job = self.backfills[name].job
-            if job.phase == "erp" and job.cursor is None and job.since == 0 and not job.first:
-                continue  # one that has not begun covers this one too
-            self.backfills[name].request(since, reason)
+            self.backfills[name].request(since, reason, xid)
 
     def _compare_all(self, since: Micros, reason: str) -> None:
         for job in self.backfills.values():

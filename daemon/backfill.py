@@ -16,13 +16,14 @@ from daemon.dirtyset import DirtySet
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ErpsyncError, Retry
 from daemon.ledger import Ledger
-from daemon.model import Key, Micros, QueueName
+from daemon.model import Key, Micros, QueueName, Xid
 from daemon.state import StateFile
 
 PAGE = 2_000
 _RETRY_S = 2.0
 _REPORT_S = 10.0
-_STORE = "insert or replace into job (queue, phase, cursor, since, done) values (?, ?, ?, ?, ?)"
+_STORE = "insert or replace into job (queue, phase, cursor, since, done, xid) values (?, ?, ?, ?, ?, ?)"
+_HIDDEN_S = 0.05
 
 
 @dataclass(slots=True)
@@ -36,6 +37,8 @@ class Job:
     done: int = 0
     first: bool = True
     total: int | None = None
+    xid: Xid | None = None
+    """Transaction that made it necessary; no page is read before it is visible."""
 
     @property
     def progress(self) -> float | None:
@@ -77,17 +80,19 @@ class Backfill:
             self._wanted.set()
 
     def _load(self) -> Job:
-        rows = self._state.query("select phase, cursor, since, done from job where queue = ?", (self._queue,))
+        rows = self._state.query("select phase, cursor, since, done, xid from job where queue = ?", (self._queue,))
         if not rows:
             return Job()
-        phase, cursor, since, done = rows[0]
-        return Job(phase.removesuffix("+"), cursor, since, done, first=not phase.endswith("+") and phase != "done")
+        phase, cursor, since, done, xid = rows[0]
+        first = not phase.endswith("+") and phase != "done"
+        return Job(phase.removesuffix("+"), cursor, since, done, first=first, xid=xid)
 
-    def request(self, since: Micros, reason: str) -> None:
-        """Compare everything, from the beginning; durable with the marks around it."""
+    def request(self, since: Micros, reason: str, xid: Xid | None = None) -> None:
+        """Compare everything, from the beginning; durable with the marks around it. `xid` made it necessary."""
         busy = self.job.phase != "done"
         oldest = min((s for s in (self.job.since if busy else 0, since) if s), default=0)
-        self.job = Job("erp", None, oldest, 0, first=busy and self.job.first)
+        newest = max((x for x in (self.job.xid if busy else None, xid) if x is not None), default=None)
+        self.job = Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest)
         self._save()
         log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)
         self._wanted.set()
@@ -95,7 +100,7 @@ class Backfill:
     def _save(self) -> None:
         job = self.job
         phase = job.phase if job.first or job.phase == "done" else f"{job.phase}+"
-        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done)
+        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done, job.xid)
 
     async def run(self) -> None:
         """Work whenever there is a comparison to do; for the life of the daemon."""
@@ -121,6 +126,7 @@ class Backfill:
             job.total = await self._count()
         log.info("backfill", f"{self.name}: comparing {_of(job)} keys", entity=self.name.entity, store=self.name.store)
         while job.phase != "done":
+            await self._visible(job)
             keys = await self._page(job)
             if keys:
                 self._dirty.offer(self.name, keys, job.since or self._now())
@@ -154,6 +160,16 @@ class Backfill:
             entity=self.name.entity,
             store=self.name.store,
         )
+
+    async def _visible(self, job: Job) -> None:
+        """Wait until other sessions see the transaction that made the comparison necessary."""
+        while job.xid is not None and job is self.job:
+            snapshot = await self._erp.snapshot()
+            self._dirty.saw(snapshot)
+            if snapshot.sees(job.xid):
+                job.xid = None
+                return
+            await asyncio.sleep(_HIDDEN_S)
 
     async def _page(self, job: Job) -> list[Key]:
         after = self._lowest() if job.cursor is None else job.cursor

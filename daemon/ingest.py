@@ -15,7 +15,7 @@ from daemon import log
 from daemon.dirtyset import DirtySet
 from daemon.errors import SourceError, SourceLost
 from daemon.metrics import Metrics
-from daemon.model import Lsn, Micros, Snapshot, format_lsn, widen_xid
+from daemon.model import Lsn, Micros, Snapshot, Xid, format_lsn, widen_xid
 from daemon.pgoutput import Decoder
 from daemon.routing import ColumnSeen, Router, Rule, convert
 from daemon.rowindex import RowIndex
@@ -67,7 +67,7 @@ class Ingest:
         index: RowIndex,
         metrics: Metrics,
         snapshot: Callable[[], Awaitable[Snapshot]],
-        rescan: Callable[[str, Micros, str], None],
+        rescan: Callable[[str, Micros, str, Xid], None],
     ) -> None:
         self._router = router
         self._dirty = dirty
@@ -172,13 +172,15 @@ class Ingest:
             rules = touch.payload
             assert isinstance(rules, tuple)
             for entity in {rule.entity for rule in rules}:
-                self._rescan(entity, begin.commit_at, f"{unknown} rows of {table} went whose {column} is not known")
+                reason = f"{unknown} rows of {table} went whose {column} is not known"
+                self._rescan(entity, begin.commit_at, reason, xid)
 
     def _truncated(self, event: Truncate) -> None:
+        xid = widen_xid(event.begin.xid32, self._near)
         for relation in event.relations:
             for entity in sorted(self._router.entities(relation.table)):
                 log.warning("truncated", f"{relation.table} was truncated: all of {entity} is compared", entity=entity)
-                self._rescan(entity, event.begin.commit_at, f"{relation.table} was truncated")
+                self._rescan(entity, event.begin.commit_at, f"{relation.table} was truncated", xid)
 
     def _plan(self, relation: Relation) -> Plan:
         columns = [ColumnSeen(column.name, column.in_identity) for column in relation.columns]

@@ -22,6 +22,8 @@ select ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extrac
     json_extract(value, '$[3]'), ?2 from json_each(?3)"""
 _LOOKUP = """select key, id, version, body, at from acked
 where queue = ? and key in (select value from json_each(?))"""
+_OWNERS = """select id, key from acked
+where queue = ? and id in (select value from json_each(?)) and body is not null"""
 _KEYS = "select distinct key from acked where queue = ? and key > ? and body is not null order by key limit ?"
 
 KeyDocuments = dict[str, Acked]
@@ -61,6 +63,8 @@ class Ledger:
                 found[key] = {}
             for key, id_, version, body, at in rows:
                 found[key][id_] = Acked(id_, version, body.encode() if isinstance(body, str) else body, at)
+            for key in missing:  # what was recorded while the disk was being asked is newer than its answer
+                found[key] = cache.get((queue, key), found[key])
             if len(missing) < self._size // 4:  # a backfill page must not push the hot keys out
                 for key in missing:
                     cache[queue, key] = found[key]
@@ -93,6 +97,24 @@ class Ledger:
         for name in touched:
             self._unflushed.append((sequence, name))
             self._pinned[name] = self._pinned.get(name, 0) + 1
+
+    async def owners(self, queue: int, ids: Collection[str]) -> dict[str, set[Key]]:
+        """Which keys have these documents in the store at present."""
+        wanted = orjson.dumps(list(ids)).decode()
+
+        def ask(connection: sqlite3.Connection) -> list[tuple[str, Key]]:
+            return connection.execute(_OWNERS, (queue, wanted)).fetchall()
+
+        found: dict[str, set[Key]] = {}
+        for id_, key in await self._state.read(ask):
+            found.setdefault(id_, set()).add(key)
+        for number, key in self._pinned:  # newer than the disk
+            if number == queue:
+                documents = self._cache[number, key]
+                for id_ in documents.keys() & set(ids):
+                    shown = documents[id_].body is not None
+                    (found.setdefault(id_, set()).add if shown else found.setdefault(id_, set()).discard)(key)
+        return found
 
     async def keys(self, queue: int, after: Key, limit: int) -> list[Key]:
         """A page of the keys with documents in the store, in key order."""

@@ -42,12 +42,14 @@ _MIGRATIONS = (
     create table acked (
         queue integer not null, key not null, id text not null, version integer not null, body blob,
         at integer not null, primary key (queue, key, id)) without rowid;
+    create index acked_id on acked (queue, id);
     create table source (
         one integer primary key check (one = 1), system_id text, timeline integer, dbname text, slot text,
         lsn integer not null default 0);
     insert into source (one) values (1);
     create table job (
-        queue integer primary key, phase text not null, cursor, since integer not null, done integer not null default 0);
+        queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
+        xid integer);
     create table poll (name text primary key, last text not null);
     create table rowkey (
         relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;

@@ -18,20 +18,24 @@ from daemon.brakes import Brake
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
-from daemon.errors import ErpsyncError, MappingError, Retry, SourceLost, StoreError
+from daemon.errors import ErpsyncError, Retry, SourceLost, StoreError
 from daemon.gate import Gate
 from daemon.latency import LatencyWindow
 from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Change, Documents, Mapper
 from daemon.metrics import Metrics
 from daemon.model import Claim, Key, Micros, Outcome, Patch, QueueName, Status
+from daemon.ownership import Ownership
 from daemon.pacing import Backoff
+from daemon.truth import read_documents
 
 _READ = 500  # keys in one re-read
 _BUSY_S, _LINGER_S = 0.008, 0.005  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S = 1.0
 _STOPPED_RETRY_S = 10.0
+_HELD_LOG_S = 60.0  # between lines about what the brake holds
+_FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
 _ITEM_BACKOFF = Backoff(base=1.0, cap=60.0)
 
 
@@ -69,6 +73,7 @@ class Worker:
         self._dirty = dirty
         self._queue = dirty.queue(name)
         self._ledger = ledger
+        self._ownership = Ownership(ledger, self._queue.id)
         self._gate = gate
         self._counters = metrics.queue(name, entity.lane)
         self._brake = brake
@@ -78,6 +83,9 @@ class Worker:
         self._room = asyncio.Semaphore(gate.store.limits.concurrency)
         self._edge = log.Edge("entity_stopped", "entity_resumed", **self._fields)
         self._gathered_at = 0.0
+        self._allowed: set[Key] = set()
+        self._held = (0, "")
+        self._told_held = -_HELD_LOG_S
         self.latency = LatencyWindow()
         self.stopped = ""
         """Why this entity cannot be read; empty when it can."""
@@ -157,7 +165,7 @@ class Worker:
             await self._hide_unseen(claims)
             if not claims:
                 return []
-            documents, bad = await self._read(list(claims))
+            documents, bad = await read_documents(self._erp, self._entity, self._mapper, list(claims))
             known = await self._ledger.lookup(self._queue.id, claims.keys())
         except SourceLost:
             self._dirty.fail(self.name, claims, loop.time() + _SOURCE_RETRY_S, counts=False)
@@ -173,7 +181,11 @@ class Worker:
         for key, error in bad.items():
             if claims.pop(key, None) is not None:
                 self._quarantine(key, error.code, str(error))
-        return self._compare(claims, documents, known)
+        try:
+            return await self._compare(claims, documents, known)
+        except BaseException:
+            self._dirty.fail(self.name, claims.keys() & self._queue.claimed.keys(), loop.time(), counts=False)
+            raise
 
     async def _hide_unseen(self, claims: dict[Key, Claim]) -> None:
         """Give back the keys whose transactions are not visible to other sessions yet."""
@@ -191,35 +203,39 @@ class Worker:
         for key in hidden:
             del claims[key]
 
-    async def _read(self, keys: Sequence[Key]) -> tuple[dict[Key, Documents], dict[Key, MappingError]]:
-        """Documents of these keys; a key for which the query itself fails is found by halving."""
-        try:
-            rows = await self._erp.read(f"entity.{self._entity.name}.sql", self._entity.sql, keys)
-        except MappingError as exc:
-            if len(keys) == 1:
-                return {}, {keys[0]: exc}
-            middle = len(keys) // 2
-            good, bad = await self._read(keys[:middle])
-            more_good, more_bad = await self._read(keys[middle:])
-            return {**good, **more_good}, {**bad, **more_bad}
-        return self._mapper.documents(rows)
-
-    def _compare(
+    async def _compare(
         self, claims: dict[Key, Claim], documents: dict[Key, Documents], known: dict[Key, KeyDocuments]
     ) -> list[Unit]:
         now = self._clock()
+        none: Documents = {}
+        found: dict[Key, list[Change]] = {}
+        for key, claim in claims.items():
+            since = claim.since or now + self._offset()
+            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now)
+            if changes:
+                found[key] = changes
+        later, retired = await self._ownership.sort_out(found, documents) if found else (set(), {})
+        if later:
+            self._dirty.fail(self.name, later, asyncio.get_running_loop().time() + _FLYING_S, counts=False)
+        if retired:
+            self._ledger.record(self._queue.id, known, {k: v for k, v in retired.items() if k not in later}, now)
+        return self._pack({k: c for k, c in claims.items() if k not in later}, found, known, now)
+
+    def _pack(
+        self, claims: dict[Key, Claim], found: dict[Key, list[Change]], known: dict[Key, KeyDocuments], now: Micros
+    ) -> list[Unit]:
+        """Changes as calls; keys without any are done, keys that the brake stops are held."""
         clean: list[Key] = []
         units: list[Unit] = []
         unit = Unit()
         limit = self._gate.store.limits.batch_size
-        none: Documents = {}
         for key, claim in claims.items():
-            since = claim.since or now + self._offset()
-            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now)
+            changes = found.get(key)
             if not changes:
                 clean.append(key)
                 continue
-            if self._brake is not None and (reason := self._brake.check(now / 1e6, changes)):
+            braked = self._brake is not None and key not in self._allowed
+            if braked and self._brake is not None and (reason := self._brake.check(now / 1e6, changes)):
                 self._hold(key, reason)
                 continue
             if unit.size and unit.size + len(changes) > limit:
@@ -227,11 +243,14 @@ class Worker:
                 unit = Unit()
             unit.claims[key], unit.changes[key], unit.known[key] = claim, changes, known[key]
             unit.size += len(changes)
+            self._ownership.depart(changes)
         if unit.size:
             units.append(unit)
         if clean:
+            self._allowed.difference_update(clean)
             self._dirty.done(self.name, clean)
             self._counters.count("unchanged", len(clean))
+        self._tell_held()
         return units
 
     # -- sending
@@ -249,6 +268,8 @@ class Worker:
             pass  # the gate has opened the breaker and logged it; what was not answered is read again and sent later
         finally:
             self._room.release()
+            for changes in unit.changes.values():
+                self._ownership.arrive(changes)
             self._settle(unit, outcomes)
 
     async def _call(self, patches: Sequence[Patch]) -> Sequence[Outcome]:
@@ -287,6 +308,7 @@ class Worker:
         if acks:
             self._ledger.record(self._queue.id, unit.known, acks, now)
         if done:
+            self._allowed.difference_update(done)
             self._dirty.done(self.name, done)
             self._measure((unit.claims[key] for key in done), erp_now)
         loop_now = asyncio.get_running_loop().time()
@@ -308,12 +330,41 @@ class Worker:
 
     def _quarantine(self, key: Key, code: str, reason: str) -> None:
         self._dirty.park(self.name, key, "quarantined", code, reason, self._clock() + self._offset())
+        self._allowed.discard(key)
         self._counters.count("quarantined")
         log.warning("quarantined", reason, key=key, code=code, **self._fields)
 
     def _hold(self, key: Key, reason: str) -> None:
         self._dirty.park(self.name, key, "held", "E-BRAKE", reason, self._clock() + self._offset())
         self._counters.count("held")
+        self._held = (self._held[0] + 1, reason)
+
+    def allow(self, keys: Iterable[Key]) -> None:
+        """Let these keys past the brake once: until the store has answered them, in this process."""
+        self._allowed.update(keys)
+
+    def observed(self, documents: int) -> None:
+        """The store was found to show so many documents more (or fewer) than it had acknowledged."""
+        if self._brake is not None:
+            self._brake.documents += documents
+
+    def _tell_held(self) -> None:
+        """One line for a burst, and then one now and then while it lasts."""
+        count, reason = self._held
+        now = asyncio.get_running_loop().time()
+        if not count or now - self._told_held < _HELD_LOG_S:
+            return
+        self._held, self._told_held = (0, ""), now
+        keys = f"{count} keys wait" if count > 1 else "a key waits"
+        log.warning(
+            "held",
+            f"{keys} for an operator: {reason}. Look: erpsyncd held list {self.name.entity}; "
+            f"send: erpsyncd held release {self.name.entity} --store {self.name.store}",
+            code="E-BRAKE",
+            reason=reason,
+            keys=count,
+            **self._fields,
+        )
 
     def _stop(self, exc: ErpsyncError) -> None:
         self.stopped = str(exc)
