@@ -70,6 +70,17 @@ class Queue:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def moving(self, key: Key) -> bool:
+        """Whether a key is marked, in flight, set aside or about to be compared; while some wait on disk, any may be."""
+        return bool(
+            self.spilled
+            or key in self.fresh
+            or key in self.claimed
+            or key in self.waiting
+            or key in self.parked
+            or key in self.page
+        )
+
     def stats(self) -> QueueStats:
         """Counts and the commit time of the oldest change that is not acknowledged."""
         held = sum(1 for p in self.parked.values() if p.kind == "held")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from adapters.store.base import Store
 from daemon import log
@@ -16,6 +17,8 @@ from daemon.errors import Retry, StoreError
 from daemon.metrics import Metrics
 from daemon.model import Lane, Outcome, Patch
 from daemon.pacing import Backoff, Breaker, TokenBucket
+
+T = TypeVar("T")
 
 _THROTTLED = "E-STORE-THROTTLED"
 NOT_NOW = "E-STORE-NOT-NOW"
@@ -74,6 +77,26 @@ class Gate:
             self._metrics.request(self.name, "ok", loop.time() - started)
             self._answered()
             return outcomes
+
+    async def read(self, question: Callable[[], Awaitable[T]], lane: Lane = Lane.BATCH) -> T:
+        """One call that only reads, on the same budget. Waits for a store that is lost; raises StoreError."""
+        await self.wait()
+        async with self._slots:
+            await self._admit(lane)
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            try:
+                answer = await question()
+            except StoreError as exc:
+                self._metrics.request(self.name, str(exc.retry.value), loop.time() - started)
+                self._failed(exc)
+                raise
+            except BaseException:
+                self.breaker.abandoned()
+                raise
+            self._metrics.request(self.name, "ok", loop.time() - started)
+            self._answered()
+            return answer
 
     def _failed(self, exc: StoreError) -> None:
         if exc.code in _OF_THE_BATCH or exc.retry is Retry.NEVER:

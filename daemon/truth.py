@@ -31,28 +31,25 @@ async def read_documents(
     return mapper.documents(rows)
 
 
-def parse_key(entity: Entity, text: str | int) -> Key:
-    """A key as a person writes it -> as the dirty set holds it. Raises ErpsyncError when it cannot be one."""
-    try:
-        match entity.key_type:
-            case KeyType.BIGINT | KeyType.INTEGER:
-                number = int(text)
-                if not -(2**63) <= number < 2**63:
-                    raise ValueError
-                return number
-            case KeyType.UUID:
-                return str(uuid.UUID(str(text)))
-            case _:
-                return str(text)
-    except ValueError:
-        raise KeyRefusedError(
-            f"{text!r} is no key of {entity.name}: these are of type {entity.key_type}",
-            hint="A key is what the column `key` of the entity's query gives; `erpsyncd explain` finds it by SKU.",
-        ) from None
-
-
 class KeyRefusedError(ErpsyncError):
     """A text that cannot be a key of the entity."""
 
     code = "E-KEY"
     exit_code = EXIT_USAGE
+
+
+def parse_key(entity: Entity, text: str | int) -> Key:
+    """A key as a person writes it -> as the dirty set holds it. Raises KeyRefusedError when it cannot be one."""
+    try:
+        if entity.key_type in (KeyType.BIGINT, KeyType.INTEGER):
+            number = int(text)
+            if -(2**63) <= number < 2**63:
+                return number
+        else:
+            return str(uuid.UUID(str(text))) if entity.key_type is KeyType.UUID else str(text)
+    except ValueError:
+        pass
+    raise KeyRefusedError(
+        f"{text!r} is no key of {entity.name}: these are of type {entity.key_type}",
+        hint="A key is what the column `key` of the entity's query gives.",
+    )
