@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 
 class Brake:
     """The brake of one queue. `now` is seconds on any steady clock. Memory grows with the documents harmed within one
-    window, of which there are no more than `limit` (save approved ones), never with the documents there are.
+    window, of which there are no more than `limit`, never with the documents there are.
     """
 
     def __init__(self, kind: str, *, share: float, min_keys: int, window_s: float, documents: int = 0) -> None:
@@ -46,14 +46,9 @@ class Brake:
         """Documents let through as harmed that still count."""
         return sum(len(ids) for _, ids in self._buckets)
 
-    def check(self, now: float, changes: Iterable[Change], *, approved: bool = False) -> str:
-        """Empty when these changes may go, else the reason to hold all of them.
-
-        A document counts once in a window, however often it is tried again. Changes that an operator `approved` go, and
-        leave the budget to the others.
-        """
-        if approved:
-            return ""
+    def check(self, now: float, changes: Iterable[Change]) -> str:
+        """Empty when these changes may go (and are counted), else the reason to hold all of them. A document counts once
+        in a window, however often it is tried again."""
         harms = {c.patch.id: harm for c in changes if (harm := harm_of(self._kind, c.before, c.after))}
         if not harms:
             return ""
@@ -61,8 +56,8 @@ class Brake:
         more = [id_ for id_ in harms if not any(id_ in ids for _, ids in self._buckets)]
         if more and self.harmed + len(more) > self.limit:
             return (
-                f"{harms[more[0]]}: more than {self.limit} of {self.documents} "
-                f"documents would be zeroed, removed or repriced within {self._window:g} s"
+                f"{harms[more[0]]}: more than {self.limit} of {self.documents} documents would be zeroed, removed or "
+                f"repriced within {self._window:g} s"
             )
         self._count(now, harms)
         return ""
