@@ -153,7 +153,7 @@ class Erp:
         try:
             pool = asyncpg.create_pool(
                 self._dsn,
-                min_size=1,
+                min_size=0,  # with a floor the pool logs a traceback for each try of its own while the ERP is away
                 max_size=self._size,
                 connection_class=ReadConnection,
                 server_settings=self._settings,
@@ -162,7 +162,9 @@ class Erp:
                 init=_init,
                 max_inactive_connection_lifetime=300,
             )
-            self._pool = await pool
+            await pool
+            async with pool.acquire():
+                self._pool = pool
         except Exception as exc:
             raise translate(exc, "erp.dsn") from exc
 

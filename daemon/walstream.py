@@ -8,6 +8,7 @@ asyncpg's private transport is touched here and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import time
 from collections import deque
@@ -124,7 +125,8 @@ class WalStream(asyncio.Protocol):
             self._transport.close()
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.terminate()
+            with contextlib.suppress(RuntimeError):  # uvloop refuses to write to a transport that is closed already
+                connection.terminate()
 
     # -- what the loop calls
 
