@@ -16,6 +16,7 @@ from typing import Any
 from adapters import store as stores
 from adapters.store.base import StoreSettings
 from daemon import __version__, log
+from daemon.announcer import Announcer
 from daemon.backfill import Backfill
 from daemon.brakes import Brake
 from daemon.config import Config
@@ -24,6 +25,7 @@ from daemon.erp import Erp
 from daemon.errors import ErpsyncError, SourceLost
 from daemon.figures import ready, report
 from daemon.gate import Gate
+from daemon.indexer import Indexed, Indexer
 from daemon.ingest import Ingest
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
@@ -31,9 +33,10 @@ from daemon.metrics import Metrics
 from daemon.model import Lane, Micros, QueueName, Xid
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
+from daemon.publicationwatch import PublicationWatch
 from daemon.routing import Router
 from daemon.rowindex import RowIndex
-from daemon.sdnotify import Notifier, watchdog_interval
+from daemon.sdnotify import Notifier
 from daemon.slotwatch import Looks, send_canaries, watch_slot
 from daemon.source import Source
 from daemon.sources import Marker, lookups_of, queues_of, rules_of
@@ -44,9 +47,7 @@ from daemon.worker import Worker
 
 DRAIN_S = 15.0
 """How long calls in flight may take at a stop; less than TimeoutStopSec of the unit."""
-_SAMPLE_S = 1.0
 _CLOCK_S = 30.0
-_STATUS_LOG_S = 60.0
 _RETRY_S = 1.0
 
 
@@ -59,11 +60,11 @@ class App:
 
     def __init__(self, config: Config, notifier: Notifier) -> None:
         self.config = config
-        self._notifier = notifier
         names = config.queues()
         self._rules = rules_of(config)
         self._lookup_rules = lookups_of(self._rules)
         self.metrics = Metrics([(name, Lane(config.entity[name.entity].lane)) for name in names])
+        self._announcer = Announcer(notifier, self.metrics)
         self.state = StateFile(config.state.path)
         self.dirty = DirtySet(self.state)
         self.ledger = Ledger(self.state)
@@ -79,11 +80,13 @@ class App:
         self.lookups: list[Lookup] = []
         self.pollers: list[Poller] = []
         self._router = Router(self._rules)
+        self._index = RowIndex(self.state)
+        self._indexer = Indexer(self._index, self.erp, self._compare_entity)
         self.looks = Looks()
         self._active = asyncio.Event()
         self._examined = False
         self.ingest = Ingest(
-            self._router, self.dirty, self.state, RowIndex(self.state), self.metrics, self.erp.snapshot, self.rescan
+            self._router, self.dirty, self.state, self._index, self.metrics, self.erp.snapshot, self.rescan
         )
         self.source = Source(
             config,
@@ -95,7 +98,6 @@ class App:
             streaming=self._activate,
             now=self.erp_now,
         )
-        self._ready_told = False
 
     # -- building
 
@@ -105,6 +107,7 @@ class App:
         self.state.open()
         names = config.queues()
         self.dirty.open([*names, *self._lookup_rules])
+        self._index.open()
         ((lsn,),) = self.state.query("select lsn from source")
         self.state.set_position(lsn)
         for store in config.store.values():
@@ -189,8 +192,7 @@ class App:
                 async with asyncio.TaskGroup() as sources:
                     feeds = [sources.create_task(_forever(work, name), name=name) for name, work in self._tasks(writer)]
                     await stop.wait()
-                    self._notifier.stopping("draining")
-                    log.info("stopping", "finishing the calls in flight")
+                    self._announcer.stopping()
                     for feed in feeds:
                         feed.cancel()
                 draining.set()
@@ -214,22 +216,31 @@ class App:
         stream = self.config.erp.mode == "stream"
         tasks: list[tuple[str, Coroutine[Any, Any, None]]] = [
             ("state", _watch(writer)),
-            ("sampler", self._sample()),
+            ("announcer", self._announcer.run(self.report)),
             ("clock", self._watch_clock()),
         ]
         if stream:
             tasks += [
                 ("source", self.source.run()),
                 ("canary", send_canaries(self.config, self._active)),
+                ("row index", self._when_active(self._indexer.run())),
+                ("publication", self._when_active(self._publication_watch().run())),
                 ("slot", watch_slot(self.config, self._active, self.looks)),
             ]
         else:
             tasks.append(("source", self._poll_only()))
         tasks += [(f"probe {name}", self._probe(gate)) for name, gate in self.gates.items()]
-        tasks += [(f"backfill {name}", self._when_active(job.run())) for name, job in self.backfills.items()]
+        tasks += [
+            (f"backfill {name}", self._when_active(self._when_indexed(job.run())))
+            for name, job in self.backfills.items()
+        ]
         tasks += [(f"lookup {job.name}", self._when_active(job.run())) for job in self.lookups]
         tasks += [(f"poll {rule.name}", self._when_active(rule.run())) for rule in self.pollers]
         return tasks
+
+    def _publication_watch(self) -> PublicationWatch:
+        name = self.config.erp.publication
+        return PublicationWatch(name, self._rules, self._router, self.ingest, self.erp, self._compare_entity)
 
     async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
         """A standby, and a daemon that has not seen the ERP yet, keep quiet."""
@@ -246,6 +257,15 @@ class App:
         finally:
             work.close()
 
+    async def _when_indexed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Comparisons wait for the row index, so that no row changes unseen while they run."""
+        try:
+            if self.config.erp.mode == "stream":
+                await self._indexer.ready.wait()
+            await work
+        finally:
+            work.close()
+
     async def _connect(self) -> None:
         """Connect for reading, and examine the ERP before the first stream. Raises what must be mended."""
         await self.erp.open()
@@ -255,6 +275,12 @@ class App:
             findings = await examine(self.erp, self.config)
             findings.raise_first()
             self._router.parents = findings.parents
+            self._indexer.want(
+                Indexed(
+                    table, column, frozenset(r.entity for r in self._rules if (r.table, r.column) == (table, column))
+                )
+                for table, column in sorted(findings.indexed)
+            )
             for name, job in self.backfills.items():
                 job.smallest = findings.smallest.get(name.entity)
             self._examined = True
@@ -278,10 +304,7 @@ class App:
         if not self._active.is_set():
             self._active.set()
         how = "polling" if self.config.erp.mode == "poll" else "streaming"
-        if not self._ready_told:
-            self._ready_told = True
-            log.info("ready", f"{how} from the ERP")
-            self._notifier.ready(how)
+        self._announcer.ready(how)
 
     def _polled(self) -> None:
         times = [poller.state.last for poller in self.pollers]
@@ -295,7 +318,12 @@ class App:
         for name in queues_of(self.config, entity):
             self.backfills[name].request(since, reason, xid)
 
+    def _compare_entity(self, entity: str, reason: str) -> None:
+        for name in queues_of(self.config, entity):
+            self.backfills[name].request(self.erp_now(), reason)
+
     def _compare_all(self, since: Micros, reason: str) -> None:
+        self._indexer.again()
         for job in self.backfills.values():
             job.request(since, reason)
 
@@ -327,29 +355,6 @@ class App:
                 with contextlib.suppress(ErpsyncError):  # another call may be the probe
                     await gate.probe()
             await asyncio.sleep(_RETRY_S)
-
-    async def _sample(self) -> None:
-        """Tell metrics, systemd and the log how things stand."""
-        loop = asyncio.get_running_loop()
-        every = watchdog_interval() or _SAMPLE_S
-        verdict, logged, started = "", 0.0, loop.time()
-        while True:
-            report = self.report()
-            self.metrics.update(report)
-            line = report.line()
-            self._notifier.status(line)
-            self._notifier.watchdog()
-            if not self._ready_told and self.source.state in ("standby", "lost"):
-                if self.source.state == "standby":
-                    self._ready_told = True
-                    self._notifier.ready("standby")
-                else:
-                    self._notifier.extend_timeout(30)
-            changed = str(report.verdict) != verdict
-            if (changed and loop.time() - started > 5) or loop.time() - logged > _STATUS_LOG_S:
-                verdict, logged = str(report.verdict), loop.time()
-                log.info("status", line)
-            await asyncio.sleep(min(every, _SAMPLE_S))
 
     # -- figures
 

@@ -106,6 +106,10 @@ class Ingest:
         finally:
             self.stream = None
 
+    def replan(self) -> None:
+        """The routing rules' tables changed: ask them anew at each table's next row."""
+        self._decoder.replan()
+
     async def _look(self) -> None:
         """Note what is visible now: transactions from before need no gate."""
         snapshot = await self._snapshot()

@@ -37,10 +37,46 @@ class RowIndex:
         self._recent: dict[tuple[str, str], str | None] = {}
         self._unflushed: deque[tuple[int, tuple[str, str]]] = deque()
         self._newest: dict[tuple[str, str], int] = {}
+        self._complete: set[str] = set()
+        self._unsure: set[str] = set()
         state.on_flush(self._forget_recent)
 
+    def open(self) -> None:
+        """Load which relations are complete. Blocking; before the loop's work begins."""
+        self._complete = {name for (name,) in self._state.query("select relation from indexed where complete")}
+        self._unsure = {name for (name,) in self._state.query("select relation from indexed where not complete")}
+
+    def is_complete(self, relation: str) -> bool:
+        return relation in self._complete
+
+    def begin(self, relation: str) -> bool:
+        """A filling begins; returns whether an earlier one was interrupted."""
+        self._state.append("insert into indexed (relation, complete) values (?, 0) on conflict do nothing", relation)
+        return relation in self._unsure
+
+    def complete(self, relation: str) -> bool:
+        """The filling ended; returns whether a row changed meanwhile whose former value was not known."""
+        self._state.append("update indexed set complete = 1 where relation = ?", relation)
+        self._complete.add(relation)
+        unsure = relation in self._unsure
+        self._unsure.discard(relation)
+        return unsure
+
+    def forget(self, relations: Iterable[str]) -> None:
+        """These may be outdated: they are filled anew."""
+        for relation in relations:
+            self._state.append("delete from rowkey where relation = ?", relation)
+            self._state.append("delete from indexed where relation = ?", relation)
+            self._complete.discard(relation)
+            self._unsure.add(relation)
+
+    async def room(self) -> None:
+        """Wait while the disk is behind."""
+        await self._state.room()
+
     async def swap(self, relation: str, rows: dict[bytes, bytes | None]) -> tuple[set[bytes], int]:
-        """Put the newest values in (None: the row is gone); returns former values and how many rows had none known."""
+        """Put the newest values in (None: the row is gone); returns former values, and how many rows went whose value a
+        complete index should have known. While the index is being filled, what is not known is owed a comparison."""
         names = {row_name(row): value for row, value in rows.items()}
         former: dict[str, str | None] = {}
         ask: list[str] = []
@@ -67,8 +103,12 @@ class RowIndex:
             self._recent[relation, name] = value.decode("utf-8") if value is not None else None
             self._newest[relation, name] = sequence
             self._unflushed.append((sequence, (relation, name)))
-        unknown = sum(1 for name in gone if name not in former)
-        return {value.encode() for value in former.values() if value is not None}, unknown
+        known = {value.encode() for value in former.values() if value is not None}
+        if relation in self._complete:
+            return known, sum(1 for name in gone if name not in former)
+        if len(former) < len(names):
+            self._unsure.add(relation)
+        return known, 0
 
     def fill(self, relation: str, rows: Iterable[tuple[str, str | None]]) -> None:
         """Put in what a scan of the table found; what the stream said already wins."""

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,14 @@ Op = tuple[str, tuple[Any, ...]]
 _APPLICATION_ID = 0x65727073  # "erps"
 _RETRY_S = 1.0
 _GATHER_S = 0.005  # operations that follow closely share a transaction; only the confirmed position waits for it
+_SURROUNDINGS = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+)
 _FULL = 50_000  # operations waiting to be written before sources are asked to wait
 
 # One entry a schema version; a file of version n gets the entries from n on.
@@ -51,6 +60,7 @@ _MIGRATIONS = (
         queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
         xid integer);
     create table poll (name text primary key, last text not null);
+    create table indexed (relation text primary key, complete integer not null) without rowid;
     create table rowkey (
         relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;
     """,
@@ -73,6 +83,8 @@ class StateFile:
         self.flushed = 0
         """Sequence number of the newest operation that is on disk."""
         self.durable: Lsn = 0
+        self._epoch = 0  # grows when the position starts anew: an older flush must not bring the old one back
+        self._turn = threading.Lock()  # a flush is one transaction on the writing connection; nobody else steps into it
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -112,12 +124,7 @@ class StateFile:
             self._reader.execute("pragma query_only = on")
         except sqlite3.Error as exc:
             self.close()
-            raise StateError(
-                f"{self.path} cannot be used: {exc}",
-                where="state.path",
-                code="E-STATE-CORRUPT",
-                hint="Move the file away and start again: every entity is then compared and loaded anew.",
-            ) from exc
+            raise _unusable(self.path, exc) from exc
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -160,14 +167,24 @@ class StateFile:
     # -- questions
 
     def query(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """Blocking read for start-up, before the loop's work begins."""
+        """Blocking read, for what is asked rarely; it sees what has been flushed."""
         assert self._writer is not None
-        return self._writer.execute(sql, params).fetchall()
+        with self._turn:
+            return self._writer.execute(sql, params).fetchall()
 
     def execute(self, sql: str, params: tuple[Any, ...] = ()) -> None:
-        """Blocking write for start-up, before the loop's work begins; durable on return."""
+        """Blocking write, for what is written rarely; durable on return. Raises StateError."""
         assert self._writer is not None
-        self._writer.execute(sql, params)
+        try:
+            with self._turn:
+                self._writer.execute(sql, params)
+        except sqlite3.Error as exc:
+            raise StateError(
+                f"cannot write {self.path}: {exc}",
+                where="state.path",
+                code="E-STATE-WRITE",
+                hint="Free disk space; the log position stays where it is.",
+            ) from exc
 
     async def read(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Run a question in the reading thread. It sees what has been flushed."""
@@ -193,6 +210,7 @@ class StateFile:
 
     def set_position(self, lsn: Lsn) -> None:
         """Start anew from another position, which may be lower: after a gap, before streaming. Blocking, durable."""
+        self._epoch += 1
         self.execute("update source set lsn = ?", (lsn,))
         self._position = self.durable = lsn
 
@@ -218,44 +236,44 @@ class StateFile:
             await self._wake.wait()
             if not self._waiters:
                 await asyncio.sleep(_GATHER_S)
-            await self._flush()
+            try:
+                await self._flush()
+            except sqlite3.Error as exc:
+                self._failing(str(exc))
+                self._wake.set()
+                await asyncio.sleep(_RETRY_S)
 
     async def drain(self) -> None:
         """Write what is left at the end; one attempt. Raises StateError when the disk does not take it."""
         if self._ops or self._position > self.durable:
-            await self._flush(once=True)
-
-    async def _flush(self, *, once: bool = False) -> None:
-        self._wake.clear()
-        ops, self._ops = self._ops, []
-        position = self._position
-        loop = asyncio.get_running_loop()
-        while True:
-            write = loop.run_in_executor(self._write_thread, self._write, ops, position)
             try:
-                await asyncio.shield(write)
-                break
-            except asyncio.CancelledError:
-                # the thread goes on regardless: what it wrote must not be written again by drain()
-                await asyncio.wait([write])
-                if write.exception() is not None:
-                    self._ops = ops + self._ops
-                else:
-                    self._written(len(ops), position)
-                raise
+                await self._flush()
             except sqlite3.Error as exc:
-                if once:
-                    raise StateError(f"cannot write {self.path}: {exc}", code="E-STATE-WRITE") from exc
-                self._failing(str(exc))
-                await asyncio.sleep(_RETRY_S)
-        self._written(len(ops), position)
+                raise StateError(f"cannot write {self.path}: {exc}", code="E-STATE-WRITE") from exc
 
-    def _written(self, count: int, position: Lsn) -> None:
+    async def _flush(self) -> None:
+        """Write all that was appended so far. Raises sqlite3.Error; the operations wait for the next attempt then."""
+        self._wake.clear()
+        ops, position, epoch = self._ops[:], self._position, self._epoch
+        write = asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, ops, position, epoch)
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            # the thread goes on regardless: what it wrote must not be written again by drain()
+            await asyncio.wait([write])
+            if write.exception() is None:
+                self._written(len(ops), position, epoch)
+            raise
+        self._written(len(ops), position, epoch)
+
+    def _written(self, count: int, position: Lsn, epoch: int) -> None:
+        del self._ops[:count]
         if self.problem:
             log.info("state_back", "the state file can be written again")
             self.problem = ""
         self.flushed += count
-        self.durable = max(self.durable, position)
+        if epoch == self._epoch:
+            self.durable = max(self.durable, position)
         if len(self._ops) < _FULL:
             self._room.set()
         while self._waiters and self._waiters[0][0] <= self.flushed:
@@ -274,18 +292,37 @@ class StateFile:
             )
         self.problem = reason
 
-    def _write(self, ops: list[Op], position: Lsn) -> None:
+    def _write(self, ops: list[Op], position: Lsn, epoch: int) -> None:
         connection = self._writer
         assert connection is not None
-        connection.execute("begin immediate")
-        try:
-            execute = connection.execute
-            for sql, params in ops:
-                execute(sql, params)
-            if position > self.durable:
-                execute("update source set lsn = ?", (position,))
-            execute("commit")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("rollback")
-            raise
+        with self._turn:
+            connection.execute("begin immediate")
+            try:
+                execute = connection.execute
+                for sql, params in ops:
+                    execute(sql, params)
+                if epoch == self._epoch and position > self.durable:
+                    execute("update source set lsn = ?", (position,))
+                execute("commit")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("rollback")
+                raise
+
+
+def _unusable(path: Path, exc: sqlite3.Error) -> StateError:
+    """What to do about a file that cannot be opened; only a broken one is to be moved away."""
+    kind = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if kind in _SURROUNDINGS:
+        return StateError(
+            f"{path} cannot be written: {exc}",
+            where="state.path",
+            code="E-STATE-WRITE",
+            hint="Free disk space and see that the folder can be written; the file itself is sound, keep it.",
+        )
+    return StateError(
+        f"{path} cannot be used: {exc}",
+        where="state.path",
+        code="E-STATE-CORRUPT",
+        hint="Move the file away and start again: every entity is then compared and loaded anew.",
+    )

@@ -1,0 +1,94 @@
+"""Watch the publication from beside the stream: Postgres says nothing when a watched table leaves it.
+
+Invariant: an entity with a watched table outside the publication is stopped with its reason, the others go on; when the
+table is back (or new partitions came) everything of that entity is compared, since its changes passed unseen meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from daemon import log
+from daemon.catalogue import PARENTS_SQL, TABLES_SQL, quote, quote_name
+from daemon.erp import Erp
+from daemon.errors import ErpsyncError
+from daemon.ingest import Ingest
+from daemon.routing import Router, Rule
+
+_EVERY_S = 5.0
+_FIRST_WORDS = "not in the publication: "
+
+
+class PublicationWatch:
+    """Compares the publication with the watches again and again."""
+
+    def __init__(
+        self,
+        publication: str,
+        rules: Iterable[Rule],
+        router: Router,
+        ingest: Ingest,
+        erp: Erp,
+        compare: Callable[[str, str], None],
+    ) -> None:
+        self._publication = publication
+        self._router = router
+        self._ingest = ingest
+        self._erp = erp
+        self._compare = compare
+        self._entities: dict[str, set[str]] = {}
+        for rule in rules:
+            self._entities.setdefault(rule.table, set()).add(rule.entity)
+        self._missing: set[str] = set()
+
+    async def run(self) -> None:
+        """Look for the life of the daemon; a lost ERP is the source's to tell."""
+        while True:
+            try:
+                await self._look()
+            except ErpsyncError as exc:
+                log.debug("schema_changed", str(exc))
+            await asyncio.sleep(_EVERY_S)
+
+    async def _look(self) -> None:
+        where = "erp.publication"
+        published = {row["table"] for row in await self._erp.fetch(where, TABLES_SQL, self._publication)}
+        parents = {row["leaf"]: row["top"] for row in await self._erp.fetch(where, PARENTS_SQL)}
+        self._attached(parents)
+        covered = published | {parents[leaf] for leaf in published if leaf in parents}
+        missing = self._entities.keys() - covered
+        for table in sorted(missing - self._missing):
+            self._left(table)
+        for table in sorted(self._missing - missing):
+            self._came_back(table)
+        self._missing = set(missing)
+
+    def _attached(self, parents: dict[str, str]) -> None:
+        """Take partitions that came or went since the last look; rows of a new one passed unrouted until now."""
+        before = self._router.parents
+        if parents == before:
+            return
+        self._router.parents = parents
+        self._ingest.replan()
+        changed = {table for leaf, table in parents.items() if before.get(leaf) != table}
+        changed |= {table for leaf, table in before.items() if leaf not in parents}
+        for table in sorted(changed & self._entities.keys()):
+            log.warning("schema_changed", f"partitions of {table} were attached or detached")
+            for entity in sorted(self._entities[table]):
+                self._compare(entity, f"partitions of {table} were attached or detached")
+
+    def _left(self, table: str) -> None:
+        remedy = f"ALTER PUBLICATION {quote_name(self._publication)} ADD TABLE {quote(table)};"
+        reason = f"{_FIRST_WORDS}{table}. {remedy}"
+        log.error("schema_changed", f'{table} is not in publication "{self._publication}" any more. {remedy}')
+        for entity in sorted(self._entities[table]):
+            self._ingest.progress.stopped[entity] = reason
+            log.error("entity_stopped", reason, entity=entity, code="E-PUBLICATION-TABLE")
+
+    def _came_back(self, table: str) -> None:
+        for entity in sorted(self._entities[table]):
+            if self._ingest.progress.stopped.get(entity, "").startswith(f"{_FIRST_WORDS}{table}."):
+                del self._ingest.progress.stopped[entity]
+            log.info("entity_resumed", f"{table} is published again", entity=entity)
+            self._compare(entity, f"{table} was out of the publication")
