@@ -240,7 +240,9 @@ class App:
 
     def _publication_watch(self) -> PublicationWatch:
         name = self.config.erp.publication
-        return PublicationWatch(name, self._rules, self._router, self.ingest, self.erp, self._compare_entity)
+        return PublicationWatch(
+            name, self._rules, self._router, self.ingest, self.erp, self.state, self._compare_entity
+        )
 
     async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
         """A standby, and a daemon that has not seen the ERP yet, keep quiet."""

@@ -19,7 +19,7 @@ from daemon.sources import Marker
 _READ = 500
 _HIDDEN_S = 0.005
 _RETRY_S = 1.0
-_STOPPED_RETRY_S = 10.0
+_STOPPED_RETRY_S = 2.0
 
 
 class Lookup:

@@ -15,8 +15,14 @@ from daemon.erp import Erp
 from daemon.errors import ErpsyncError
 from daemon.ingest import Ingest
 from daemon.routing import Router, Rule
+from daemon.state import StateFile
 
 _EVERY_S = 5.0
+_MEMBERS_SQL = """
+select n.nspname || '.' || c.relname as table, r.oid::text || '.' || c.oid::text as member
+from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
+where p.pubname = $1"""
 _FIRST_WORDS = "not in the publication: "
 
 
@@ -30,6 +36,7 @@ class PublicationWatch:
         router: Router,
         ingest: Ingest,
         erp: Erp,
+        state: StateFile,
         compare: Callable[[str, str], None],
     ) -> None:
         self._publication = publication
@@ -40,7 +47,8 @@ class PublicationWatch:
         self._entities: dict[str, set[str]] = {}
         for rule in rules:
             self._entities.setdefault(rule.table, set()).add(rule.entity)
-        self._missing: set[str] = set()
+        self._state = state
+        self._known = dict(state.query("select relation, member from published"))
 
     async def run(self) -> None:
         """Look for the life of the daemon; a lost ERP is the source's to tell."""
@@ -53,16 +61,37 @@ class PublicationWatch:
 
     async def _look(self) -> None:
         where = "erp.publication"
-        published = {row["table"] for row in await self._erp.fetch(where, TABLES_SQL, self._publication)}
         parents = {row["leaf"]: row["top"] for row in await self._erp.fetch(where, PARENTS_SQL)}
+        members: dict[str, set[str]] = {}
+        for row in await self._erp.fetch(where, TABLES_SQL, self._publication):
+            members.setdefault(parents.get(row["table"], row["table"]), set()).add(f"t{row['oid']}")
+        for row in await self._erp.fetch(where, _MEMBERS_SQL, self._publication):
+            members.setdefault(parents.get(row["table"], row["table"]), set()).add(f"m{row['member']}")
+        for table in sorted(self._entities):
+            # a member's number is new when a table was taken out and put in again, or made anew
+            own = {name for name in members.get(table, set()) if name[0] == "m"}
+            whole = any(name[0] == "t" for name in members.get(table, set()))
+            self._compare_membership(table, " ".join(sorted(own)) or "whole schema" if whole else "")
         self._attached(parents)
-        covered = published | {parents[leaf] for leaf in published if leaf in parents}
-        missing = self._entities.keys() - covered
-        for table in sorted(missing - self._missing):
-            self._left(table)
-        for table in sorted(self._missing - missing):
+
+    def _compare_membership(self, table: str, member: str) -> None:
+        known = self._known.get(table)
+        if not member:
+            if not self._stopped(table):
+                self._left(table)
+        elif self._stopped(table):
             self._came_back(table)
-        self._missing = set(missing)
+        elif known is not None and known != member:
+            log.warning("schema_changed", f"{table} left the publication for a while, or was made anew")
+            for entity in sorted(self._entities[table]):
+                self._compare(entity, f"{table} was out of the publication")
+        if known != member:
+            self._known[table] = member
+            self._state.append("insert or replace into published (relation, member) values (?, ?)", table, member)
+
+    def _stopped(self, table: str) -> bool:
+        words = f"{_FIRST_WORDS}{table}."
+        return any(self._ingest.progress.stopped.get(e, "").startswith(words) for e in self._entities[table])
 
     def _attached(self, parents: dict[str, str]) -> None:
         """Take partitions that came or went since the last look; rows of a new one passed unrouted until now."""

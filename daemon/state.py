@@ -60,6 +60,7 @@ _MIGRATIONS = (
         queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
         xid integer);
     create table poll (name text primary key, last text not null);
+    create table published (relation text primary key, member text not null) without rowid;
     create table indexed (relation text primary key, complete integer not null) without rowid;
     create table rowkey (
         relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;

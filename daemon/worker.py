@@ -33,7 +33,7 @@ _READ = 500  # keys in one re-read
 _BUSY_S, _LINGER_S = 0.008, 0.005  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S = 1.0
-_STOPPED_RETRY_S = 10.0
+_STOPPED_RETRY_S = 2.0
 _HELD_LOG_S = 60.0  # between lines about what the brake holds
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
 _ITEM_BACKOFF = Backoff(base=1.0, cap=60.0)
