@@ -1,0 +1,59 @@
+"""`python -m benchmarks [ingest latency storm]`: run, print a table, write benchmarks/results/<time>.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import ingest, latency, storm
+
+GOALS = {
+    "keys dirty before: wall ratio": "<= 0.6",
+    "keys clean before: wall ratio": "<= 0.6",
+    "keys dirty before: cpu ratio": "<= 0.5",
+    "keys clean before: cpu ratio": "<= 0.5",
+    "p50_ms": "<= 8 at 1000/s, <= 3 at 50/s",
+    "p99_ms": "<= 20",
+    "max_ms": "<= 100",
+    "cpu_us_per_change": "<= 250 at 1000/s",
+    "stock p99 s during it": "< 1",
+    "storm peak RSS MB": "<= 256",
+    "storm drained documents/s": ">= 5000",
+    "unchanged keys/s": ">= 20000",
+    "compare peak RSS MB": "<= 300",
+}
+
+
+def main(names: list[str]) -> None:
+    names = names or ["ingest", "latency", "storm"]
+    results: dict[str, Any] = {"machine": platform.platform(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    if "ingest" in names:
+        results["ingest"] = ingest.run()
+    if "latency" in names:
+        results["latency 1000/s"] = uvloop.run(latency.run(1000, 60))
+        results["latency 1000/s over 4 entities"] = uvloop.run(latency.run(1000, 60, spread=4))
+        results["latency 50/s"] = uvloop.run(latency.run(50, 30))
+    for size in (10_000, 100_000, 1_000_000):
+        if "storm" in names or f"storm{size}" in names:
+            results[f"storm {size}"] = uvloop.run(storm.run(size))
+    table = Table("measurement", "figure", "value", "goal")
+    for name, figures in results.items():
+        if isinstance(figures, dict):
+            for figure, value in figures.items():
+                table.add_row(name, figure, str(value), GOALS.get(figure, ""))
+    Console().print(table)
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{results['at'].replace(':', '')}.json").write_text(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
