@@ -12,6 +12,7 @@ from importlib import import_module
 
 import asyncpg
 
+from daemon.catalogue import COLUMNS_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
 from daemon.config import Config
 from daemon.config.entity import Entity
 from daemon.erp import SMALLEST, Erp
@@ -36,44 +37,6 @@ select current_setting('server_version_num')::int as version, current_setting('w
        current_user::text as role
 """
 _PUBLICATION_SQL = "select * from pg_publication where pubname = $1"
-# one row a published table as the stream names it
-_TABLES_SQL = """
-select p.schemaname || '.' || p.tablename as table, c.oid::bigint as oid, c.relreplident::text as identity,
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary) as has_key,
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as has_index
-from pg_publication_tables p
-join pg_namespace n on n.nspname = p.schemaname
-join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
-where p.pubname = $1"""
-_LISTS_SQL = """
-select n.nspname || '.' || c.relname as table, r.prattrs is not null as columns, r.prqual is not null as rows,
-       c.relreplident = 'f' as full
-from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
-join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
-where p.pubname = $1"""
-_COLUMNS_SQL = """
-select a.attname::text as name, t.typname::text as type,
-       case c.relreplident when 'f' then true
-         when 'd' then exists (
-             select from pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any(i.indkey))
-         when 'i' then exists (
-             select from pg_index i where i.indrelid = c.oid and i.indisreplident and a.attnum = any(i.indkey))
-         else false end as in_identity
-from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
-where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped"""
-_PARENTS_SQL = """
-with recursive tree(leaf, top) as (
-    select inhrelid, inhparent from pg_inherits union all
-    select t.leaf, i.inhparent from tree t join pg_inherits i on i.inhrelid = t.top)
-select ln.nspname || '.' || l.relname as leaf, tn.nspname || '.' || r.relname as top
-from tree join pg_class l on l.oid = leaf join pg_namespace ln on ln.oid = l.relnamespace
-join pg_class r on r.oid = top join pg_namespace tn on tn.oid = r.relnamespace
-where r.relkind = 'p' and not r.relispartition"""
-
-
-def quote(table: str) -> str:
-    """`public.item` -> `"public"."item"`."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split(".", 1))
 
 
 @dataclass(slots=True)
@@ -167,17 +130,17 @@ async def _publication(erp: Erp, config: Config, found: Findings) -> None:
         found.add(
             "erp.publication",
             f'publication "{name}" leaves out inserts, updates or deletes',
-            f"ALTER PUBLICATION {quote(name)} SET (publish = 'insert, update, delete, truncate');",
+            f"ALTER PUBLICATION {quote_name(name)} SET (publish = 'insert, update, delete, truncate');",
             code="E-PUBLICATION",
         )
-    found.parents = {row["leaf"]: row["top"] for row in await erp.fetch("erp.publication", _PARENTS_SQL)}
+    found.parents = {row["leaf"]: row["top"] for row in await erp.fetch("erp.publication", PARENTS_SQL)}
     await _published(erp, name, found)
     if publication["pubinsert"]:
         await _watches(erp, config, found)
 
 
 async def _published(erp: Erp, name: str, found: Findings) -> None:
-    for row in await erp.fetch("erp.publication", _TABLES_SQL, name):
+    for row in await erp.fetch("erp.publication", TABLES_SQL, name):
         table, identity = row["table"], row["identity"]
         found.published[table] = identity
         usable = identity == "f" or (identity == "d" and row["has_key"]) or (identity == "i" and row["has_index"])
@@ -191,7 +154,7 @@ async def _published(erp: Erp, name: str, found: Findings) -> None:
     server = (await erp.fetch("erp.dsn", "select current_setting('server_version_num')::int / 10000"))[0][0]
     if server < 15:
         return  # column lists and row filters came with 15
-    for row in await erp.fetch("erp.publication", _LISTS_SQL, name):
+    for row in await erp.fetch("erp.publication", LISTS_SQL, name):
         if row["columns"] and row["full"]:
             found.add(
                 "erp.publication",
@@ -217,7 +180,7 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
         for number, watch in enumerate(entity.watch):
             where = f"entity.{entity.name}.watch.{number}"
             if watch.table not in columns:
-                rows = await erp.fetch(where, _COLUMNS_SQL, quote(watch.table))
+                rows = await erp.fetch(where, COLUMNS_SQL, quote(watch.table))
                 columns[watch.table] = {row["name"]: row for row in rows}
             known = columns[watch.table]
             if not known:
@@ -227,7 +190,7 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
                 found.add(
                     f"{where}.table",
                     f'{watch.table} is not in publication "{config.erp.publication}"',
-                    f"ALTER PUBLICATION {quote(config.erp.publication)} ADD TABLE {quote(watch.table)};",
+                    f"ALTER PUBLICATION {quote_name(config.erp.publication)} ADD TABLE {quote(watch.table)};",
                     code="E-PUBLICATION-TABLE",
                 )
             name = watch.key or watch.column or ""
