@@ -27,12 +27,18 @@ class Announcer:
         self._notifier = notifier
         self._metrics = metrics
         self._told = False
+        self._working = False
 
     def ready(self, how: str) -> None:
-        """Work has begun; said once."""
+        """Work has begun; said once, by a standby when it takes over."""
+        if not self._working:
+            self._working = True
+            log.info("ready", f"{how} from the ERP")
+            self._tell(how)
+
+    def _tell(self, how: str) -> None:
         if not self._told:
             self._told = True
-            log.info("ready", f"{how} from the ERP")
             self._notifier.ready(how)
 
     def stopping(self) -> None:
@@ -61,7 +67,6 @@ class Announcer:
         if self._told:
             return
         if state == "standby":
-            self._told = True
-            self._notifier.ready("standby")
+            self._tell("standby")
         elif state == "lost":
             self._notifier.extend_timeout(_EXTEND_S)
