@@ -25,18 +25,27 @@ async def run(rate: int, seconds: int, spread: int = 1) -> dict[str, Any]:
     with ground.store() as url, Cluster(settings={"max_slot_wal_keep_size": "8GB"}) as cluster:
         connection = await asyncpg.connect(cluster.dsn())
         await ground.schema(connection, ITEMS)
-        parts = [ground.entity(name, "stock", ground.STOCK_SQL, "stock_level") for name in names]
+        parts = []
+        for name in names:  # a table for each entity, so that a commit touches one of them
+            await connection.execute(
+                f"create table {name}_level (like stock_level including all);"
+                f"insert into {name}_level select * from stock_level; alter publication erpsyncd add table {name}_level"
+            )
+            sql = ground.STOCK_SQL.replace("stock_level", f"{name}_level")
+            parts.append(ground.entity(name, "stock", sql, f"{name}_level"))
         async with ground.daemon(ground.configuration(cluster.dsn(), url, *parts, names=names)) as daemon:
             await daemon.until(ground.loaded)
             before = ground.cpu_s(daemon.pid)
-            statement = await connection.prepare("update stock_level set on_hand = $2 where item_id = $1")
+            statements = [
+                await connection.prepare(f"update {name}_level set on_hand = $2 where item_id = $1") for name in names
+            ]
             start, total = time.perf_counter(), rate * seconds
             choose = random.Random(1).randint
             for number in range(total):
                 wait = start + number / rate - time.perf_counter()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                await statement.fetch(choose(1, ITEMS), number + 1)
+                await statements[number % spread].fetch(choose(1, ITEMS), number + 1)
             took = time.perf_counter() - start
             report = await daemon.until(ground.loaded)
             used = ground.cpu_s(daemon.pid) - before
