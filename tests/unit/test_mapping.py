@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.config.entity import Entity
@@ -122,6 +122,7 @@ part = st.text(alphabet="AB|", min_size=0, max_size=3)
 
 
 @given(st.tuples(part, part), st.tuples(part, part))
+@example(("A|B", "A"), ("A", "B|A"))
 def test_two_identities_never_share_an_id(one: tuple[str, str], other: tuple[str, str]) -> None:
     ids = []
     for sku, location in (one, other):

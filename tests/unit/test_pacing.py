@@ -95,6 +95,12 @@ def test_the_batch_lane_uses_what_is_left() -> None:
     assert 480 <= served[BATCH] <= 520
 
 
+def test_the_batch_lane_alone_has_its_own_share_of_the_rate() -> None:
+    bucket = TokenBucket(10, 20, 0.75)
+    served = sum(bucket.take(step / 100, BATCH) == 0.0 for step in range(10_001))
+    assert 250 <= served <= 250 + 5
+
+
 def test_a_share_of_everything_leaves_the_batch_lane_nothing() -> None:
     bucket = TokenBucket(10, 20, 1.0)
     assert bucket.take(0.0, BATCH) > 1
