@@ -20,6 +20,7 @@ from daemon.announcer import Announcer
 from daemon.backfill import Backfill
 from daemon.brakes import Brake
 from daemon.config import Config
+from daemon.control import Control
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError, SourceLost
@@ -31,6 +32,7 @@ from daemon.ledger import Ledger
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
 from daemon.model import Lane, Micros, QueueName, Xid
+from daemon.operations import Operations
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
 from daemon.publicationwatch import PublicationWatch
@@ -98,6 +100,8 @@ class App:
             streaming=self._activate,
             now=self.erp_now,
         )
+        self.operations = Operations(self)
+        self.control = Control(config, self.operations)
 
     # -- building
 
@@ -168,7 +172,9 @@ class App:
         config = self.config
         status = config.status
         token = status.token.reveal() if status.token is not None else None
-        server = StatusServer((status.host, status.port), token, self.report, self.metrics, self.ready)
+        server = StatusServer(
+            (status.host, status.port), token, self.report, self.metrics, self.ready, routes=self.control.routes()
+        )
         draining = asyncio.Event()
         writer: asyncio.Task[None] | None = None
         try:
@@ -218,6 +224,7 @@ class App:
             ("state", _watch(writer)),
             ("announcer", self._announcer.run(self.report)),
             ("clock", self._watch_clock()),
+            ("operations", self.operations.run()),
         ]
         if stream:
             tasks += [

@@ -26,6 +26,10 @@ _OWNERS = """select id, key from acked
 where queue = ? and id in (select value from json_each(?)) and body is not null"""
 _KEYS = "select distinct key from acked where queue = ? and key > ? and body is not null order by key limit ?"
 
+_BETWEEN = """select id, key, body is not null from acked
+where queue = ?1 and id > ?2 and (?3 is null or id <= ?3) order by id limit ?4"""
+_KNOWN = "select id from acked where queue = ? and id in (select value from json_each(?))"
+
 KeyDocuments = dict[str, Acked]
 
 
@@ -40,8 +44,9 @@ class Ledger:
         self._pinned: dict[tuple[int, Key], int] = {}
         state.on_flush(self._unpin)
 
-    async def lookup(self, queue: int, keys: Collection[Key]) -> dict[Key, KeyDocuments]:
-        """Acknowledged documents by key and id, tombstones included; a key without any is an empty dict."""
+    async def lookup(self, queue: int, keys: Collection[Key], *, keep: bool = True) -> dict[Key, KeyDocuments]:
+        """Acknowledged documents by key and id, tombstones included; a key without any is an empty dict. `keep` is False
+        for a reader that goes through all keys and must not push the hot ones out of memory."""
         found: dict[Key, KeyDocuments] = {}
         missing: list[Key] = []
         cache = self._cache
@@ -65,7 +70,7 @@ class Ledger:
                 found[key][id_] = Acked(id_, version, body.encode() if isinstance(body, str) else body, at)
             for key in missing:  # what was recorded while the disk was being asked is newer than its answer
                 found[key] = cache.get((queue, key), found[key])
-            if len(missing) < self._size // 4:  # a backfill page must not push the hot keys out
+            if keep and len(missing) < self._size // 4:  # a backfill page must not push the hot keys out
                 for key in missing:
                     cache[queue, key] = found[key]
         self._shrink()
@@ -124,6 +129,37 @@ class Ledger:
 
         await self._state.settle()
         return await self._state.read(ask)
+
+    async def between(self, queue: int, low: str, high: str | None, limit: int) -> tuple[dict[str, Key], str | None]:
+        """Ids above `low` up to and with `high` (None: to the end) by code point, tombstones included, each with the key
+        that shows it or showed it last; and the id up to which they are told, None when these are all."""
+
+        def ask(connection: sqlite3.Connection) -> list[tuple[str, Key, int]]:
+            return connection.execute(_BETWEEN, (queue, low, high, limit)).fetchall()
+
+        await self._state.settle()
+        rows = await self._state.read(ask)
+        upto = None
+        if len(rows) >= limit:  # more of the last id's rows may follow
+            whole = [row for row in rows if row[0] != rows[-1][0]]
+            rows = whole or rows
+            upto = rows[-1][0]
+        found: dict[str, Key] = {}
+        for id_, key, shown in rows:
+            if shown or id_ not in found:
+                found[id_] = key
+        return found, upto
+
+    async def unknown(self, queue: int, ids: Collection[str]) -> list[str]:
+        """Those of these ids that were never acknowledged."""
+        wanted = orjson.dumps(list(ids)).decode()
+
+        def ask(connection: sqlite3.Connection) -> set[str]:
+            return {id_ for (id_,) in connection.execute(_KNOWN, (queue, wanted))}
+
+        await self._state.settle()
+        known = await self._state.read(ask)
+        return [id_ for id_ in ids if id_ not in known]
 
     async def count(self, queue: int) -> int:
         """Documents acknowledged and not removed."""

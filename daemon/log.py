@@ -56,6 +56,7 @@ EVENTS: Final[dict[str, str]] = {
     "store_throttled": "A store asked to slow down.",
     "quarantined": "A key cannot be sent until someone corrects it; it keeps ageing.",
     "released": "Quarantined or held keys are tried again.",
+    "dropped": "Quarantined or held keys were given up by an operator, until their next change.",
     "held": "A brake holds changes for an operator's decision; they keep ageing.",
     "state_failing": "The state file cannot be written; the log position stays where it is.",
     "state_back": "The state file can be written again.",

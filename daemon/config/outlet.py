@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from daemon.config.problems import suggestion
 from daemon.config.secret import Secret
-from daemon.config.section import Finding, Number, Raw, Section, TableName, Whole, Word, derived
+from daemon.config.section import Finding, Flag, Number, Raw, Section, TableName, Whole, Word, derived
 from daemon.config.values import DayWindow, Duration, Text, WindowSql, resolve_path, surroundings
 from daemon.model import Limits
 
@@ -69,6 +69,13 @@ class Brake(Section):
     window: Duration = Field(default=300.0, description="Span in which documents are counted.")
 
 
+class Reconcile(Section):
+    """When the store is read back and compared by itself."""
+
+    every: Duration = Field(description="Time from the end of one comparison to the begin of the next.")
+    fix: Flag = Field(default=False, description="Send again what differs; false only reports it.")
+
+
 def _brake(value: object) -> object:
     if isinstance(value, bool):
         return Brake() if value else None
@@ -98,6 +105,9 @@ class Store(Section):
     )
     fast_share: Annotated[Number, Field(ge=0, le=1)] = Field(
         default=0.5, description="Share of the budget that only the fast lane may use."
+    )
+    reconcile: Reconcile | None = Field(
+        default=None, description="Compare what the store shows by the clock; left out: only when asked to."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Settings that only this adapter knows.")
 

@@ -634,7 +634,21 @@ def _keys(schema: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, An
     yield from properties.items()
 
 
-TABLES = ["Config", "Erp", "State", "Status", "Log", "Entity", "Watch", "Poll", "Store", "Rate", "Brake", "Batch"]
+TABLES = [
+    "Config",
+    "Erp",
+    "State",
+    "Status",
+    "Log",
+    "Entity",
+    "Watch",
+    "Poll",
+    "Store",
+    "Rate",
+    "Brake",
+    "Reconcile",
+    "Batch",
+]
 
 
 @pytest.mark.parametrize("table", TABLES)
