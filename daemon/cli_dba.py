@@ -79,7 +79,7 @@ def setup(
     loaded, wants = _wanted(config, read_role, replication_role, full_identity)
     facts = dba.Facts(problems=("not asked",))
     if not offline:
-        facts = asyncio.run(_look(loaded, _dsn(dsn) if dsn is not None else loaded.erp.dsn))
+        facts = asyncio.run(look(loaded, _dsn(dsn) if dsn is not None else loaded.erp.dsn))
         if not facts.reached:
             sys.stderr.write(f"erpsyncd: not checked against the ERP: {'; '.join(facts.problems)}\n")
     sys.stdout.write(dba.setup(wants, facts))
@@ -129,7 +129,7 @@ def _dsn(text: str) -> Dsn:
         raise ConfigError(str(exc), where="--dsn") from None
 
 
-async def _look(config: Config, dsn: Dsn) -> Facts:
+async def look(config: Config, dsn: Dsn) -> Facts:
     """Ask the ERP what the script needs to know; why not, where it cannot be asked."""
     from daemon.catalogue import relations, table
     from daemon.dba import Facts
