@@ -7,6 +7,7 @@ concurrency. A store's loss and its return are logged once each; nothing here ev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -37,6 +38,7 @@ class Gate:
         self._bucket = TokenBucket(limits.per_second, limits.burst, fast_share)
         self.breaker = Breaker(Backoff(), random.random)
         self._slots = asyncio.Semaphore(limits.concurrency)
+        self._batch_slots = asyncio.Semaphore(max(int(limits.concurrency * (1 - fast_share)), 1))
         self._edge = log.Edge("store_lost", "store_back", store=name)
         self.reached = False
         """The store has answered at least once."""
@@ -51,45 +53,31 @@ class Gate:
         while self.breaker.open and (wait := self.breaker.closed_for(loop.time())) > 0.0:
             await asyncio.sleep(wait)
 
-    async def _admit(self, lane: Lane) -> None:
-        """Get leave for one call: a token, then the breaker's word. Raises StoreError when somebody else probes."""
-        loop = asyncio.get_running_loop()
-        while (wait := self._bucket.take(loop.time(), lane)) > 0.0:
-            await asyncio.sleep(wait)
-        if self.breaker.wait(loop.time()) > 0.0:
-            raise StoreError(self.breaker.reason, code=NOT_NOW, retry=Retry.LATER)
-
     async def apply(self, entity: str, patches: Sequence[Patch], lane: Lane) -> Sequence[Outcome]:
         """One call. Raises StoreError; LATER and OPERATOR ones have opened the breaker."""
-        async with self._slots:
-            await self._admit(lane)
-            loop = asyncio.get_running_loop()
-            started = loop.time()
-            try:
-                outcomes = await self.store.apply(entity, patches)
-            except StoreError as exc:
-                self._metrics.request(self.name, str(exc.retry.value), loop.time() - started)
-                self._failed(exc)
-                raise
-            except BaseException:
-                self.breaker.abandoned()
-                raise
-            self._metrics.request(self.name, "ok", loop.time() - started)
-            self._answered()
-            return outcomes
+        return await self._call(lambda: self.store.apply(entity, patches), lane)
 
     async def read(self, question: Callable[[], Awaitable[T]], lane: Lane = Lane.BATCH) -> T:
         """One call that only reads, on the same budget. Waits for a store that is lost; raises StoreError."""
         await self.wait()
-        async with self._slots:
-            await self._admit(lane)
+        return await self._call(question, lane)
+
+    async def _call(self, call: Callable[[], Awaitable[T]], lane: Lane) -> T:
+        async with contextlib.AsyncExitStack() as places:
+            if lane is Lane.BATCH:
+                await places.enter_async_context(self._batch_slots)
+            # the token comes first: a call that waits for its budget must not hold a place that the fast lane needs
+            await self._token(lane)
+            await places.enter_async_context(self._slots)
             loop = asyncio.get_running_loop()
+            if self.breaker.wait(loop.time()) > 0.0:
+                raise StoreError(self.breaker.reason, code=NOT_NOW, retry=Retry.LATER)
             started = loop.time()
             try:
-                answer = await question()
+                answer = await call()
             except StoreError as exc:
                 self._metrics.request(self.name, str(exc.retry.value), loop.time() - started)
-                self._failed(exc)
+                self._failed(exc, started)
                 raise
             except BaseException:
                 self.breaker.abandoned()
@@ -98,11 +86,22 @@ class Gate:
             self._answered()
             return answer
 
-    def _failed(self, exc: StoreError) -> None:
+    async def _token(self, lane: Lane) -> None:
+        loop = asyncio.get_running_loop()
+        while (wait := self._bucket.take(loop.time(), lane)) > 0.0:
+            await asyncio.sleep(wait)
+
+    async def probe(self) -> None:
+        """Ask once whether the store is there, so that readiness does not wait for the first change."""
+        await self.wait()
+        with contextlib.suppress(StoreError):  # told by `_failed`
+            await self._call(self.store.check, Lane.FAST)
+
+    def _failed(self, exc: StoreError, started: float) -> None:
         if exc.code in _OF_THE_BATCH or exc.retry is Retry.NEVER:
             self._answered()  # the store is well; it is this batch that it does not want
             return
-        self.breaker.failed(asyncio.get_running_loop().time(), exc)
+        self.breaker.failed(asyncio.get_running_loop().time(), exc, started)
         if exc.code == _THROTTLED:
             self._metrics.throttled(self.name)
         self._edge.down(str(exc), code=exc.code)
@@ -112,17 +111,3 @@ class Gate:
         if self.breaker.open or self._edge.is_down:
             self._edge.up("the store answers again")
         self.breaker.succeeded()
-
-    async def probe(self) -> None:
-        """Ask once whether the store is there, so that readiness does not wait for the first change."""
-        await self.wait()
-        await self._admit(Lane.FAST)
-        try:
-            await self.store.check()
-        except StoreError as exc:
-            self._failed(exc)
-        except BaseException:
-            self.breaker.abandoned()
-            raise
-        else:
-            self._answered()

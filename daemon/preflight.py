@@ -14,7 +14,7 @@ import asyncpg
 
 from daemon.catalogue import COLUMNS_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
 from daemon.config import Config
-from daemon.config.entity import Entity
+from daemon.config.entity import Entity, KeyType
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
 from daemon.mapping import Mapper
@@ -245,4 +245,13 @@ def mapper_of(entity: Entity) -> Mapper:
             transform = getattr(import_module(module), function)
         except (ImportError, AttributeError) as exc:
             raise ConfigError(f"cannot be imported: {exc}", where=f"{where}.transform", code="E-TRANSFORM") from exc
-    return Mapper(entity.kind, entity.identity_fields(), entity.identity_defaults(), entity.missing, where, transform)
+    key_type = int if entity.key_type in (KeyType.BIGINT, KeyType.INTEGER) else str
+    return Mapper(
+        entity.kind,
+        entity.identity_fields(),
+        entity.identity_defaults(),
+        entity.missing,
+        where,
+        transform,
+        key_type=key_type,
+    )
