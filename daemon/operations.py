@@ -15,7 +15,7 @@ from daemon.backfill import Backfill
 from daemon.config import Config
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
-from daemon.errors import ErpsyncError, Retry
+from daemon.errors import ErpsyncError, Retry, SourceLost
 from daemon.gate import Gate
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
@@ -26,6 +26,7 @@ from daemon.poller import Poller
 from daemon.preflight import mapper_of
 from daemon.reconcile import Bench, Reconcile
 from daemon.runs import BusyError, Run, Runs
+from daemon.source import Source
 from daemon.state import StateFile
 from daemon.stateview import StateView
 from daemon.worker import Worker
@@ -50,6 +51,8 @@ class Parts(Protocol):
     def state(self) -> StateFile: ...
     @property
     def erp(self) -> Erp: ...
+    @property
+    def source(self) -> Source: ...
     @property
     def metrics(self) -> Metrics: ...
     @property
@@ -179,6 +182,10 @@ class Operations:
 
     def reconcile(self, names: Sequence[QueueName], *, fix: bool) -> Run:
         """Compare what these stores show, one queue after the other. Raises ErpsyncError when it cannot begin."""
+        source = self._parts.source
+        if source.state not in ("streaming", "polling"):
+            # a standby's ledger is old, and without the ERP nothing tells a change on its way from a difference
+            raise SourceLost(f"nothing can be compared while the source is {source.state}: {source.reason}".rstrip(": "))
         for name in names:
             if not self._parts.backfills[name].loaded:
                 raise ErpsyncError(
