@@ -19,14 +19,18 @@ from collections.abc import Set as AbstractSet
 
 import orjson
 
-from daemon.dirtyqueue import InFlight, Parked, Queue, QueueStats, Tag, Waiting
+from daemon import log
+from daemon.dirtyqueue import InFlight, Parked, Queue, QueueStats, Tag, Waiting, joined
 from daemon.model import NOTHING_SEEN, Claim, Key, Lsn, Micros, QueueName, Snapshot, Xid
 from daemon.state import StateFile
 
 WINDOW = 200_000
+_RETRY_S = 1.0
 
+# a conflict is a key that waits on disk alone: the older age and all transactions count
 _MARK = """insert into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?) where true
-on conflict do nothing"""
+on conflict do update set since = min(since, excluded.since), xids = case
+    when excluded.xids is null then xids when xids is null then excluded.xids else xids || ' ' || excluded.xids end"""
 _REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?)"
 _CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
 _PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
@@ -72,6 +76,7 @@ class DirtySet:
             for key, since, xids in rows:
                 queue.fresh[key] = Tag(since, _parse_xids(xids))
                 queue.order.append(key)
+                queue.newest = since
             if len(rows) == self._window:
                 ((queue.spilled, oldest),) = self._state.query(
                     "select count(*) - ?, min(since) from dirty where queue = ?", (self._window, queue_id)
@@ -108,8 +113,9 @@ class DirtySet:
         new = (
             set(keys.difference(queue.fresh)) if isinstance(keys, (set, frozenset)) else set(keys) - queue.fresh.keys()
         )
-        if tag.xids and len(new) < len(keys):
-            self._merge(queue, queue.fresh, keys - new, tag)
+        if len(new) < len(keys) and (tag.xids or since < queue.newest):
+            self._merge(queue, keys - new, tag)
+        queue.newest = max(queue.newest, since)
         if queue.claimed and not queue.claimed.keys().isdisjoint(new):
             flying = new & queue.claimed.keys()
             new -= flying
@@ -121,66 +127,72 @@ class DirtySet:
         if queue.parked and not queue.parked.keys().isdisjoint(new):
             back = new & queue.parked.keys()
             new -= back
-            self._unpark(queue, back, tag.xids)
+            self._unpark(queue, back, tag)
         if not new:
             return
         if queue.page:
-            self._leave_page(queue, new)
+            queue.leave_page(*new)
         self._state.append(_MARK, queue.id, tag.since, _xids(tag.xids), _keys(new))
         if queue.spilled or len(queue.fresh) + len(new) > self._window:
-            queue.spilled_since = min(queue.spilled_since, since) if queue.spilled else since
-            queue.spilled += len(new)
+            queue.spill(new, since)
         else:
             queue.fresh.update(dict.fromkeys(new, tag))
             queue.order.extend(new)
         queue.ready.set()
 
-    def _merge(self, queue: Queue, where: dict[Key, Tag], keys: Iterable[Key], tag: Tag) -> None:
-        """Let keys that are marked already wait for one more transaction."""
+    def _unseen(self, tag: Tag) -> Tag:
+        """The mark without the transactions that are visible by now."""
+        sees = self.seen.sees
+        return Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid))) if tag.xids else tag
+
+    def _remark(self, queue: Queue, tag: Tag, keys: Iterable[Key]) -> None:
+        self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys(keys))
+
+    def _clean(self, queue: Queue, keys: Collection[Key]) -> None:
+        self._state.append(_CLEAN, queue.id, _keys(keys))
+        if queue.refilling:
+            queue.changed.update(keys)
+
+    def _merge(self, queue: Queue, keys: Iterable[Key], tag: Tag) -> None:
+        """Let keys that are fresh already be older, or wait for one more transaction."""
         merged: dict[Tag, tuple[Tag, list[Key]]] = {}
         for key in keys:
-            old = where[key]
-            if tag.xids <= old.xids:
+            old = queue.fresh[key]
+            if tag.xids <= old.xids and tag.since >= old.since:
                 continue
             if old not in merged:
-                still = frozenset(xid for xid in old.xids if not self.seen.sees(xid))
-                merged[old] = (Tag(min(old.since, tag.since), still | tag.xids), [])
+                merged[old] = (joined(self._unseen(old), tag), [])
             new, changed = merged[old]
-            where[key] = new
+            queue.fresh[key] = new
             changed.append(key)
         for new, changed in merged.values():
-            self._state.append(_REMARK, queue.id, new.since, _xids(new.xids), _keys(changed))
+            self._remark(queue, new, changed)
 
-    def _mark_again(self, queue: Queue, keys: set[Key], tag: Tag) -> None:
-        known = keys & queue.again.keys()
-        if known and tag.xids:
-            self._merge(queue, queue.again, known, tag)
-        new = keys - known
-        if new:
-            queue.again.update(dict.fromkeys(new, tag))
-            for key in new:
-                flight = queue.claimed[key]
-                since = min(flight.tag.since, tag.since) if flight.durable else tag.since
-                self._state.append(_REMARK, queue.id, since, _xids(flight.tag.xids | tag.xids), _keys((key,)))
+    def _mark_again(self, queue: Queue, keys: Iterable[Key], tag: Tag) -> None:
+        """Keys in flight changed: what is claimed no longer ends their marks. The disk has both marks as one."""
+        for key in keys:
+            flight, old = queue.claimed[key], queue.again.get(key)
+            new = tag if old is None else joined(self._unseen(old), tag)
+            if new != old:
+                queue.again[key] = new
+                self._remark(queue, joined(flight.tag, new), (key,))
                 flight.durable = True
 
-    def _mark_waiting(self, queue: Queue, keys: set[Key], tag: Tag) -> None:
+    def _mark_waiting(self, queue: Queue, keys: Iterable[Key], tag: Tag) -> None:
         for key in keys:
             wait = queue.waiting[key]
-            if wait.durable and tag.xids <= wait.tag.xids:
-                continue
-            since = min(wait.tag.since, tag.since) if wait.durable else tag.since
-            wait.tag = Tag(since, wait.tag.xids | tag.xids)
-            wait.durable = True
-            self._state.append(_REMARK, queue.id, since, _xids(wait.tag.xids), _keys((key,)))
-            queue.page.discard(key)
-        self._check_page(queue)
+            new = joined(self._unseen(wait.tag), tag)
+            if new != wait.tag or not wait.durable:
+                wait.tag, wait.durable = new, True
+                self._remark(queue, new, (key,))
+                queue.leave_page(key)
 
     def offer(self, name: QueueName, keys: Iterable[Key], since: Micros) -> None:
         """Put a backfill page in: keys to be compared when nothing fresher waits. Await `page_done` before the next.
 
         A key in flight is marked durably at `since`, since it may have been read before whatever the backfill is for."""
         queue = self._queues[name]
+        queue.newest = max(queue.newest, since)
         taken = {k for k in keys if k not in queue.fresh and k not in queue.waiting and k not in queue.parked}
         flying = taken & queue.claimed.keys()
         if flying:
@@ -189,7 +201,7 @@ class DirtySet:
         queue.page |= taken
         queue.background.extend(taken)
         queue.settled.clear()
-        self._check_page(queue)
+        queue.leave_page()
         if taken:
             queue.ready.set()
 
@@ -197,63 +209,43 @@ class DirtySet:
         """Wait until each key of the offered page is acknowledged, or durable in the set by itself."""
         await self._queues[name].settled.wait()
 
-    def _leave_page(self, queue: Queue, keys: AbstractSet[Key]) -> None:
-        queue.page -= keys
-        self._check_page(queue)
-
-    def _check_page(self, queue: Queue) -> None:
-        if not queue.page:
-            queue.settled.set()
-
     # -- claiming
 
     def claim(self, name: QueueName, limit: int, now: float) -> list[Claim]:
         """Take up to `limit` keys, oldest first, background last. `now` is the loop's clock, for keys that waited."""
         queue = self._queues[name]
-        self._wake_waiting(queue, now)
+        queue.wake(now)
         claims: list[Claim] = []
-        fresh, order, claimed, sees = queue.fresh, queue.order, queue.claimed, self.seen.sees
+        fresh, order, claimed = queue.fresh, queue.order, queue.claimed
         while order and len(claims) < limit:
             key = order.popleft()
             tag = fresh.pop(key, None)
             if tag is None:
                 continue
-            if tag.xids:
-                tag = Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid)))
+            tag = self._unseen(tag)
             attempt = queue.attempts.get(key, 0) if queue.attempts else 0
             claimed[key] = InFlight(tag, True, attempt)
             claims.append(Claim(key, tag.since, tag.xids, attempt))
+        if order:
+            return claims
+        if queue.spilled:  # what waits on disk is fresher than any comparison, and may be among its keys
+            queue.ready.clear()
+            if not queue.refilling:
+                self._start_refill(queue)
+            return claims
         while queue.background and len(claims) < limit:
             key = queue.background.popleft()
             if key in queue.page and key not in claimed and key not in queue.waiting:
                 attempt = queue.attempts.get(key, 0)
                 claimed[key] = InFlight(Tag(0), False, attempt)
                 claims.append(Claim(key, 0, frozenset(), attempt, background=True))
-        if not order and not queue.background:
+        if not queue.background:
             queue.ready.clear()
-            if queue.spilled and not queue.refilling:
-                self._start_refill(queue)
         return claims
 
     def next_alarm(self, name: QueueName) -> float | None:
         """When the first waiting key may be claimed, on the loop's clock."""
-        queue = self._queues[name]
-        while queue.alarm and queue.alarm[0][1] not in queue.waiting:
-            heapq.heappop(queue.alarm)
-        return queue.alarm[0][0] if queue.alarm else None
-
-    def _wake_waiting(self, queue: Queue, now: float) -> None:
-        while queue.alarm and queue.alarm[0][0] <= now:
-            _, key = heapq.heappop(queue.alarm)
-            wait = queue.waiting.pop(key, None)
-            if wait is None:
-                continue
-            queue.attempts[key] = wait.attempt
-            if wait.durable:
-                queue.fresh[key] = wait.tag
-                queue.order.appendleft(key)
-            else:
-                queue.background.appendleft(key)
+        return self._queues[name].next_alarm()
 
     # -- ending a claim
 
@@ -267,15 +259,14 @@ class DirtySet:
                 queue.attempts.pop(key, None)
             tag = queue.again.pop(key, None) if queue.again else None
             if tag is not None:
-                self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys((key,)))
-                self._freshen(queue, key, tag)
+                self._remark(queue, tag, (key,))
+                queue.freshen(key, tag)
             elif flight.durable:
                 clean.append(key)
             if queue.page:
-                queue.page.discard(key)
+                queue.leave_page(key)
         if clean:
-            self._state.append(_CLEAN, queue.id, _keys(clean))
-        self._check_page(queue)
+            self._clean(queue, clean)
 
     def fail(self, name: QueueName, keys: Iterable[Key], ready_at: float, *, counts: bool = True) -> None:
         """Give claimed keys back; they may be claimed again from `ready_at` on (the loop's clock)."""
@@ -283,15 +274,11 @@ class DirtySet:
         for key in keys:
             flight = queue.claimed.pop(key)
             again = queue.again.pop(key, None)
-            tag = flight.tag
-            if again is not None:
-                since = min(tag.since, again.since) if tag.since else again.since
-                tag = Tag(since, tag.xids | again.xids)
+            tag = flight.tag if again is None else joined(flight.tag, again)
             queue.waiting[key] = Waiting(tag, flight.durable, flight.attempt + counts)
             heapq.heappush(queue.alarm, (ready_at, key))
-            if flight.durable and key in queue.page:
-                queue.page.discard(key)
-        self._check_page(queue)
+            if flight.durable and queue.page:
+                queue.leave_page(key)
         queue.ready.set()
 
     def park(self, name: QueueName, key: Key, kind: str, code: str, reason: str, now: Micros) -> None:
@@ -302,23 +289,22 @@ class DirtySet:
         again = queue.again.pop(key, None)
         if again is not None:
             # it changed while it was being refused: the newer truth gets its own try at once
-            tag = Tag(min(since, again.since), flight.tag.xids | again.xids)
-            self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys((key,)))
-            self._freshen(queue, key, tag)
+            tag = joined(flight.tag, again)
+            self._remark(queue, tag, (key,))
+            queue.freshen(key, tag)
         else:
             if flight.durable:
-                self._state.append(_CLEAN, queue.id, _keys((key,)))
+                self._clean(queue, (key,))
             self._state.append(_PARK, queue.id, key, since, kind, code, reason, now)
             queue.parked[key] = Parked(since, kind)
         queue.attempts.pop(key, None)
-        queue.page.discard(key)
-        self._check_page(queue)
+        queue.leave_page(key)
 
     def release(self, name: QueueName, kind: str, keys: Collection[Key] | None = None) -> list[Key]:
         """Bring parked keys of a kind back (all of them when `keys` is None); returns which."""
         queue = self._queues[name]
         chosen = {k for k, p in queue.parked.items() if p.kind == kind and (keys is None or k in keys)}
-        self._unpark(queue, chosen, frozenset())
+        self._unpark(queue, chosen)
         return list(chosen)
 
     def drop(self, name: QueueName, kind: str, keys: Collection[Key] | None = None) -> list[Key]:
@@ -331,51 +317,41 @@ class DirtySet:
             self._state.append(_UNPARK, queue.id, _keys(chosen))
         return chosen
 
-    def _unpark(self, queue: Queue, keys: Iterable[Key], xids: frozenset[Xid]) -> None:
+    def _unpark(self, queue: Queue, keys: Iterable[Key], mark: Tag | None = None) -> None:
         keys = list(keys)
         if not keys:
             return
         for key in keys:
-            tag = Tag(queue.parked.pop(key).since, xids)
-            self._state.append(_MARK, queue.id, tag.since, _xids(xids), _keys((key,)))
-            self._freshen(queue, key, tag)
+            tag = Tag(queue.parked.pop(key).since)
+            if mark is not None:
+                tag = joined(tag, mark)
+            self._remark(queue, tag, (key,))
+            queue.freshen(key, tag)
         self._state.append(_UNPARK, queue.id, _keys(keys))
-
-    def _freshen(self, queue: Queue, key: Key, tag: Tag) -> None:
-        queue.fresh[key] = tag
-        queue.order.append(key)
-        queue.ready.set()
 
     # -- the window over a larger set on disk
 
     def _start_refill(self, queue: Queue) -> None:
-        queue.refilling = True
+        queue.begin_refill()
         task = asyncio.get_running_loop().create_task(self._refill(queue), name=f"refill {queue.name}")
         self._refills.add(task)
         task.add_done_callback(self._refills.discard)
 
     async def _refill(self, queue: Queue) -> None:
-        before = queue.spilled  # a mark that comes from here on may be missed by the read below
         try:
             await self._state.settle()
-            limit = max(self._window // 2, 1)
-            skip = len(queue.claimed) + len(queue.waiting) + len(queue.fresh)
+            most = max(self._window // 2, 1) + len(queue.claimed) + len(queue.waiting) + len(queue.fresh)
 
             def oldest(connection: sqlite3.Connection) -> list[tuple[Key, Micros, str | None]]:
                 sql = "select key, since, xids from dirty where queue = ? order by since limit ?"
-                return connection.execute(sql, (queue.id, limit + skip)).fetchall()
+                return connection.execute(sql, (queue.id, most)).fetchall()
 
             rows = await self._state.read(oldest)
-            for key, since, xids in rows:
-                if key in queue.fresh or key in queue.claimed or key in queue.waiting or key in queue.parked:
-                    continue
-                queue.fresh[key] = Tag(since, _parse_xids(xids))
-                queue.order.append(key)
-            if len(rows) < limit + skip and queue.spilled == before:
-                queue.spilled = 0  # everything on disk is in memory
-            else:
-                queue.spilled = max(queue.spilled - len(rows), 1)
-                queue.spilled_since = rows[-1][1] if rows else queue.spilled_since
+            marks = ((key, Tag(since, _parse_xids(xids))) for key, since, xids in rows)
+            queue.refill(marks, complete=len(rows) < most)
+        except sqlite3.Error as exc:
+            log.error("state_failing", f"marks on disk cannot be read: {exc}", code="E-STATE-READ")
+            await asyncio.sleep(_RETRY_S)
         finally:
             queue.refilling = False
         queue.ready.set()
