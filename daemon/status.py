@@ -150,7 +150,8 @@ class StatusServer:
                     raise
                 response = _problem(error.status, error.reason)
             except ErpsyncError as error:
-                response = _problem(503 if error.retry is Retry.LATER else 400, str(error), error.code, error.hint)
+                text = f"{error.where}: {error.message}" if error.where else error.message
+                response = _problem(503 if error.retry is Retry.LATER else 400, text, error.code, error.hint)
             except Exception as error:  # noqa: BLE001 - a fault in one answer must not end the server
                 log.error("failed", "a status request failed", exc=error, path=request.path)
                 response = _problem(500, "internal error, see the log", "E-INTERNAL")

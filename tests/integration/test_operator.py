@@ -454,6 +454,11 @@ async def test_a_mistake_is_told_in_a_line(database: Database, tmp_path: Path) -
             said = await at.do(*words)
             assert said.code == 64
             assert part in said.err
+        at.shop.inject(Hold(), calls=1, method="GET")
+        assert (await at.do("reconcile", "--no-wait")).code == 0
+        twice = await at.do("reconcile", "stock")
+        assert twice.code == 2
+        assert twice.err.count("E-RUN-BUSY") == twice.err.count("Wait for its end") == 1
         await at.daemon.terminate()
         said = await at.do("held", "list")
         assert said.code == 2
