@@ -160,7 +160,8 @@ def queries_of(config: Config) -> Iterator[tuple[str, str]]:
             yield f"batch.{batch.name}.extract", batch.extract
 
 
-async def mapping_facts(erp: Erp, config: Config, smallest: Mapping[str, Key]) -> MappingFacts:
+async def mapping_facts(erp: Erp, config: Config, smallest: Mapping[str, Key] | None) -> MappingFacts:
+    """Plans of all queries, and samples where it is known which keys come first."""
     queries = list(queries_of(config))
     named, _ = await relations(erp, [sql for _, sql in queries])
     rows = {row["name"]: row["rows"] for row in await erp.fetch("erp.dsn", _ROWS_SQL)}
@@ -171,8 +172,8 @@ async def mapping_facts(erp: Erp, config: Config, smallest: Mapping[str, Key]) -
         planned.append(told)
     refused = {query.where for query in planned if query.denied or query.problem}
     samples = [
-        await _sample(erp, entity, smallest.get(entity.name))
-        for entity in config.entity.values()
+        await _sample(erp, entity, (smallest or {}).get(entity.name))
+        for entity in (config.entity.values() if smallest is not None else ())
         if not refused & {f"entity.{entity.name}.sql", f"entity.{entity.name}.all_keys"}
     ]
     return MappingFacts(tuple(planned), tuple(samples), tuple(named))

@@ -103,21 +103,22 @@ class Visit:
     async def _server(self, config: Config, erp: Erp, position: Position | None) -> None:
         server = await asking.server_facts(erp, config.slot_name())
         self.say(judge_tls(server, sslmode(config.erp.dsn.reveal())))
-        findings = Findings()
+        findings: Findings | None = None
         async with self.guarded("privileges"):
             findings = await examine(erp, config)
-        problems = findings.problems
+        problems = findings.problems if findings is not None else []
         self.say(told(problems, "server_version"))
         self.say(judge_version(server))
         if config.erp.mode == "stream":
-            self.say(judge_wal_level(problems))
+            if findings is not None:
+                self.say(judge_wal_level(problems))
             await self._stream(config, erp, server, findings, position)
         async with self.guarded("write_privileges"):
             separate = config.erp.replication_dsn.user != config.erp.dsn.user
             self.say(judge_role(await asking.role_facts(erp), separate or config.erp.mode == "poll"))
         facts = MappingFacts()
         async with self.guarded("mapping"):
-            facts = await asking.mapping_facts(erp, config, findings.smallest)
+            facts = await asking.mapping_facts(erp, config, findings.smallest if findings is not None else None)
             self.say(judge_privileges(facts, config.erp.dsn.user, problems))
             self.say(judge_mapping(facts, problems))
             self.say(judge_plans(facts.queries))
@@ -127,11 +128,12 @@ class Visit:
             self.say(judge_clock(clock.offset_s, clock.round_trip_s))
 
     async def _stream(
-        self, config: Config, erp: Erp, server: ServerFacts, findings: Findings, position: Position | None
+        self, config: Config, erp: Erp, server: ServerFacts, findings: Findings | None, position: Position | None
     ) -> None:
         async with self.guarded("publication"):
-            publication = await asking.publication_facts(erp, config.erp.publication, server.major)
-            self.say(judge_publication(config, publication, findings))
+            if findings is not None:  # else why not was told, and nothing is known
+                publication = await asking.publication_facts(erp, config.erp.publication, server.major)
+                self.say(judge_publication(config, publication, findings))
         async with self.guarded("replication_login", "Check erp.replication_dsn, the role and pg_hba.conf."):
             await asking.replication_login(config.erp.replication_dsn.reveal())
             self.say([good("replication_login", f"{config.erp.replication_dsn.redacted()} may stream")])
@@ -145,7 +147,8 @@ class Visit:
             await keeper.close()
         there = slot.slot if slot is not None else None
         self.say(judge_room(server, there is not None, there is not None and there.active_pid is not None))
-        self.say(told(findings.problems, "max_slot_wal_keep_size"))
+        if findings is not None:
+            self.say(told(findings.problems, "max_slot_wal_keep_size"))
         self.say(judge_limits(server, config, there.safe_bytes if there is not None else None))
         self.say(judge_failover(server, config))
         self.say(judge_others(server.slots))

@@ -76,6 +76,26 @@ def demo_text(database: Database, url: str, folder: Path) -> str:
     return demo_config(shipped_config(), values)
 
 
+def own_text(database: Database, url: str, folder: Path, entity: str, more: str = "") -> str:
+    """A configuration with one entity of the test's own, as the superuser."""
+    return f"""
+[erp]
+dsn = "{database.dsn}"
+canary = "1s"
+{more}
+[state]
+path = "{folder / "state" / "state.db"}"
+[status]
+listen = "127.0.0.1:0"
+[store.main]
+adapter = "http"
+url = "{url}"
+token = "{TOKEN}"
+entities = ["stock"]
+brake = false
+{entity}"""
+
+
 async def demo_erp(database: Database) -> None:
     """The demo ERP before a DBA did anything for erpsyncd."""
     connection = await asyncpg.connect(database.dsn)

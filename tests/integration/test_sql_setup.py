@@ -17,7 +17,17 @@ from daemon.dba.facts import READ_ROLE, REPLICATION_ROLE, wanted
 from tests.conftest import Database
 from tests.doubles.shop import Shop
 from tests.integration.harness import TOKEN, Daemon, exact
-from tests.integration.prepared import demo_erp, demo_text, erpsyncd, psql, script, set_up, with_roles, written
+from tests.integration.prepared import (
+    demo_erp,
+    demo_text,
+    erpsyncd,
+    own_text,
+    psql,
+    script,
+    set_up,
+    with_roles,
+    written,
+)
 from tests.waiting import until
 
 STATE_SQL = """
@@ -72,25 +82,6 @@ sql = '''select i.id as key, i.sku, coalesce((select sum(quantity) from move m w
 all_keys = "select id from item where id > $1 order by id limit $2"
 watch = [{ table = "item", key = "id" }, { table = "move", key = "item_id" }]
 """
-
-
-def own_text(database: Database, url: str, folder: Path, entity: str, more: str = "") -> str:
-    return f"""
-[erp]
-dsn = "{database.dsn}"
-canary = "1s"
-{more}
-[state]
-path = "{folder / "state" / "state.db"}"
-[status]
-listen = "127.0.0.1:0"
-[store.main]
-adapter = "http"
-url = "{url}"
-token = "{TOKEN}"
-entities = ["stock"]
-brake = false
-{entity}"""
 
 
 async def state(connection: asyncpg.Connection) -> list[tuple[str, str]]:
