@@ -17,7 +17,7 @@ from adapters import store as stores
 from adapters.store.base import StoreSettings
 from daemon import __version__, log
 from daemon.announcer import Announcer
-from daemon.backfill import Backfill
+from daemon.backfill import Backfill, forget_others
 from daemon.brakes import Brake
 from daemon.config import Config
 from daemon.control import Control
@@ -125,6 +125,7 @@ class App:
             )
             adapter = stores.factory(store.adapter)(settings)
             self.gates[store.name] = Gate(store.name, adapter, self.metrics, fast_share=store.fast_share)
+        forget_others(self.state, [self.dirty.queue(name).id for name in names])
         for name in names:
             entity = config.entity[name.entity]
             self.backfills[name] = Backfill(name, entity, self.erp, self.dirty, self.ledger, self.state, self.erp_now)

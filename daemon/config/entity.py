@@ -200,6 +200,11 @@ class Entity(Section):
         """Values of identity fields that the query may leave out."""
         return dict(_IDENTITY_DEFAULTS.get(self.kind, {}))
 
+    def digest(self) -> str:
+        """Stands for everything that decides which documents there are and which changes are seen."""
+        text = self.model_dump_json(exclude={"name", "lane", "target", "poll"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def watched_tables(self) -> frozenset[str]:
         """Tables, as "schema.table", whose changes matter here."""
         return frozenset(watch.table for watch in self.watch)
