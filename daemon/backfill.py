@@ -7,8 +7,10 @@ crash repeats a page and skips none. After the ERP's keys come the keys that onl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import orjson
 
 from daemon import log
 from daemon.config.entity import Entity
@@ -22,7 +24,7 @@ from daemon.state import StateFile
 PAGE = 2_000
 _RETRY_S = 2.0
 _REPORT_S = 10.0
-_STORE = "insert or replace into job (queue, phase, cursor, since, done, xid) values (?, ?, ?, ?, ?, ?)"
+_STORE = "insert or replace into job (queue, phase, cursor, since, done, xid, mapping) values (?, ?, ?, ?, ?, ?, ?)"
 _HIDDEN_S = 0.05
 
 
@@ -48,6 +50,13 @@ class Job:
         return min(self.done / self.total, 0.99) if self.total else None
 
 
+def forget_others(state: StateFile, queues: Iterable[int]) -> None:
+    """Queues that the configuration has no longer miss changes from now on: they are compared anew when they return."""
+    state.execute(
+        "delete from job where queue not in (select value from json_each(?))", (orjson.dumps(list(queues)).decode(),)
+    )
+
+
 class Backfill:
     """The comparison of one queue."""
 
@@ -69,8 +78,11 @@ class Backfill:
         self._state = state
         self._now = now
         self._queue = dirty.queue(name).id
+        self._mapping = entity.digest()
         self._wanted = asyncio.Event()
-        self.job = self._load()
+        self.job, mapping = self._load()
+        if mapping not in ("", self._mapping):
+            self.request(now(), "its mapping has changed")
         self.loaded = self.job.phase == "done" or not self.job.first
         """The first load is complete: what is not marked is known to be equal."""
         self.problem = ""
@@ -79,13 +91,15 @@ class Backfill:
         if self.job.phase != "done":
             self._wanted.set()
 
-    def _load(self) -> Job:
-        rows = self._state.query("select phase, cursor, since, done, xid from job where queue = ?", (self._queue,))
+    def _load(self) -> tuple[Job, str]:
+        """The stored job, and the mapping that it was for; empty when there is none."""
+        sql = "select phase, cursor, since, done, xid, mapping from job where queue = ?"
+        rows = self._state.query(sql, (self._queue,))
         if not rows:
-            return Job()
-        phase, cursor, since, done, xid = rows[0]
+            return Job(), ""
+        phase, cursor, since, done, xid, mapping = rows[0]
         first = not phase.endswith("+") and phase != "done"
-        return Job(phase.removesuffix("+"), cursor, since, done, first=first, xid=xid)
+        return Job(phase.removesuffix("+"), cursor, since, done, first=first, xid=xid), mapping
 
     def request(self, since: Micros, reason: str, xid: Xid | None = None) -> None:
         """Compare everything, from the beginning; durable with the marks around it. `xid` made it necessary."""
@@ -100,7 +114,7 @@ class Backfill:
     def _save(self) -> None:
         job = self.job
         phase = job.phase if job.first or job.phase == "done" else f"{job.phase}+"
-        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done, job.xid)
+        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done, job.xid, self._mapping)
 
     async def run(self) -> None:
         """Work whenever there is a comparison to do; for the life of the daemon."""

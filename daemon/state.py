@@ -58,13 +58,14 @@ _MIGRATIONS = (
     insert into source (one) values (1);
     create table job (
         queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
-        xid integer);
+        xid integer, mapping text not null);
     create table poll (name text primary key, last text not null);
     create table published (relation text primary key, member text not null) without rowid;
     create table indexed (relation text primary key, complete integer not null) without rowid;
     create table rowkey (
         relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;
     """,
+    "create table flight (queue integer not null, key not null, primary key (queue, key)) without rowid",
 )
 
 
@@ -91,6 +92,7 @@ class StateFile:
         self._room.set()
         self._listeners: list[Callable[[], None]] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._hasty: set[asyncio.Future[None]] = set()  # of the waiters, those that a failing disk lets go
         self.problem = ""
         """Why writing fails at the moment; empty when it does not."""
 
@@ -227,8 +229,20 @@ class StateFile:
         """Wait until everything appended so far is on disk."""
         if self.flushed >= self._appended:
             return
-        waiter = asyncio.get_running_loop().create_future()
+        await self._waiter()
+
+    def _waiter(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((self._appended, waiter))
+        return waiter
+
+    async def secured(self) -> None:
+        """Wait until everything appended so far is on disk, or until the disk is known to take nothing."""
+        if self.flushed >= self._appended or self.problem:
+            return
+        waiter = self._waiter()
+        self._hasty.add(waiter)
+        waiter.add_done_callback(self._hasty.discard)
         await waiter
 
     async def run(self) -> None:
@@ -292,6 +306,9 @@ class StateFile:
                 code="E-STATE-WRITE",
             )
         self.problem = reason
+        for waiter in self._hasty:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _write(self, ops: list[Op], position: Lsn, epoch: int) -> None:
         connection = self._writer
