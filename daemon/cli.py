@@ -91,7 +91,10 @@ def demo(
         raise ErpsyncError(
             f"the demo needs a package that is not installed ({exc.name})", hint="pip install 'erpsyncd[demo]'"
         ) from exc
-    seconds = configuration.parse_duration(for_) if for_ is not None else None
+    try:
+        seconds = configuration.parse_duration(for_) if for_ is not None else None
+    except ValueError as exc:
+        raise typer.BadParameter(f"--for {exc}") from exc
     raise typer.Exit(asyncio.run(run_demo(seconds, port, dir_)))
 
 

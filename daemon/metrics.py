@@ -52,7 +52,7 @@ REPORTED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "slot_retained_bytes": ("Log that the ERP keeps because of the slot; NaN = unknown.", ()),
     "slot_safe_bytes": ("Log that may be written before the slot is lost; NaN = unknown or unlimited.", ()),
     "slot_confirmed_lag_bytes": ("Log between the confirmed position and the ERP's newest; NaN = unknown.", ()),
-    "breaker_open": ("1 while calls to the store are stopped until an operator acts.", ("store",)),
+    "breaker_open": ("1 while the store as a whole does not take calls; a probe goes out now and then.", ("store",)),
     "oldest_unapplied_commit_timestamp_seconds": (
         "ERP commit time of the oldest change that the store has not acknowledged; 0 = none. Age: time() - (x > 0).",
         _QUEUE,
