@@ -239,8 +239,7 @@ class App:
             tasks.append(("source", self._poll_only()))
         tasks += [(f"probe {name}", self._probe(gate)) for name, gate in self.gates.items()]
         tasks += [
-            (f"backfill {name}", self._when_active(self._when_indexed(job.run())))
-            for name, job in self.backfills.items()
+            (f"backfill {name}", self._when_active(self._when_indexed(job))) for name, job in self.backfills.items()
         ]
         tasks += [(f"lookup {job.name}", self._when_active(job.run())) for job in self.lookups]
         tasks += [(f"poll {rule.name}", self._when_active(rule.run())) for rule in self.pollers]
@@ -267,14 +266,11 @@ class App:
         finally:
             work.close()
 
-    async def _when_indexed(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _when_indexed(self, job: Backfill) -> None:
         """Comparisons wait for the row index, so that no row changes unseen while they run."""
-        try:
-            if self.config.erp.mode == "stream":
-                await self._indexer.ready.wait()
-            await work
-        finally:
-            work.close()
+        if self.config.erp.mode == "stream":
+            await self._indexer.ready.wait()
+        await job.run()
 
     async def _connect(self) -> None:
         """Connect for reading, and examine the ERP before the first stream. Raises what must be mended."""
