@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from daemon import log
+from daemon import failpoints, log
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
 from daemon.erp import SMALLEST, Erp
@@ -144,7 +144,9 @@ class Backfill:
             keys = await self._page(job)
             if keys:
                 self._dirty.offer(self.name, keys, job.since or self._now())
+                failpoints.reach("backfill_page_offered")
                 await self._dirty.page_done(self.name)
+                failpoints.reach("backfill_page_done")
             if job is not self.job:  # a new request came: begin again
                 job, started, first = self.job, loop.time(), 0
                 job.total = await self._count()

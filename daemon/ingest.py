@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from daemon import log
+from daemon import failpoints, log
 from daemon.dirtyset import DirtySet
 from daemon.errors import SourceError, SourceLost
 from daemon.metrics import Metrics
@@ -96,6 +96,7 @@ class Ingest:
         try:
             while True:
                 data = await stream.read()
+                failpoints.reach("after_read")
                 self._metrics.wal_bytes.inc(len(data))
                 self.progress.received_at = stream.received_at
                 for event in self._decoder.feed(data):
@@ -154,6 +155,7 @@ class Ingest:
             await self._former(touch, rows, event.begin)
         for touch, values in event.values:
             self._mark(touch, values, event.begin.commit_at, xid)
+        failpoints.reach("after_mark")
 
     def _mark(self, touch: Touch, values: set[bytes] | frozenset[bytes], since: Micros, xid: int) -> None:
         rules = touch.payload

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from daemon import log
+from daemon import failpoints, log
 from daemon.config import Config
 from daemon.errors import DecodeError, ErpsyncError, GapError, SourceError, SourceLost
 from daemon.ingest import Ingest
@@ -145,7 +145,9 @@ class Source:
             f'creating replication slot "{self._keeper.name}"; this waits for transactions that write now',
         )
         lsn = await self._keeper.create(server.version)
+        failpoints.reach("slot_created")
         self._remember(server)
+        failpoints.reach("slot_remembered")
         self._state.set_position(lsn)
         return lsn
 
@@ -165,9 +167,11 @@ class Source:
             lsn = await self._keeper.create(server.version)
         else:
             lsn = slot.confirmed or 0
+        failpoints.reach("gap_slot_made")
         # from here on the stream tells everything again; what was missed is found by comparing every key
         self._compare_all(self._now(), reason)
         await self._state.settle()
+        failpoints.reach("gap_marked")
         self._remember(server)
         self._state.set_position(lsn)
         log.warning("resync", f"streaming from {format_lsn(lsn)} while every key is compared")

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from daemon import log
+from daemon import failpoints, log
 from daemon.errors import StateError
 from daemon.model import Lsn
 
@@ -279,6 +279,7 @@ class StateFile:
             if write.exception() is None:
                 self._written(len(ops), position, epoch)
             raise
+        failpoints.reach("after_state_commit")
         self._written(len(ops), position, epoch)
 
     def _written(self, count: int, position: Lsn, epoch: int) -> None:
@@ -321,6 +322,7 @@ class StateFile:
                     execute(sql, params)
                 if epoch == self._epoch and position > self.durable:
                     execute("update source set lsn = ?", (position,))
+                failpoints.reach("before_state_commit")
                 execute("commit")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
