@@ -25,6 +25,7 @@ from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError, SourceLost
 from daemon.figures import ready, report
+from daemon.flights import Flights
 from daemon.gate import Gate
 from daemon.indexer import Indexed, Indexer
 from daemon.ingest import Ingest
@@ -152,6 +153,8 @@ class App:
                 window_s=store.brake.window,
                 documents=documents,
             )
+        flights = Flights(self.state, self.dirty.queue(name).id)
+        self.dirty.mark(name, flights.keys - self.dirty.queue(name).parked.keys(), _micros())
         return Worker(
             name,
             entity,
@@ -159,6 +162,7 @@ class App:
             self.erp,
             self.dirty,
             self.ledger,
+            flights,
             self.gates[name.store],
             self.metrics,
             brake,

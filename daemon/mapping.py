@@ -316,22 +316,24 @@ class Mapper:
     # -- differences
 
     def diff(
-        self, documents: Documents, acked: Mapping[str, Acked], since: Micros, now: Micros
+        self, documents: Documents, acked: Mapping[str, Acked], since: Micros, now: Micros, *, sure: bool = True
     ) -> tuple[list[Change], int]:
-        """What differs from what the store acknowledged, and how many documents do not. `now` seeds versions."""
+        """What differs from what the store acknowledged, and how many documents do not. `now` seeds versions. Where it is
+        not `sure` that the store shows what it acknowledged, everything counts as different."""
         changes: list[Change] = []
         unchanged = 0
         for id_, made in documents.items():
             last = acked.get(id_)
-            if last is not None and last.body == made.body:
+            if sure and last is not None and last.body == made.body:
                 unchanged += 1
                 continue
             before = last.body if last is not None else None
-            changes.append(Change(self._patch(id_, made.fields, before, last, since, now), before, made.body))
+            patch = self._patch(id_, made.fields, before if sure else None, last, since, now)
+            changes.append(Change(patch, before, made.body))
         for id_, last in acked.items():
             if id_ in documents or last.body is None:
                 continue
-            change = self._gone(id_, last, since, now)
+            change = self._gone(id_, last, since, now, sure)
             if change is None:
                 unchanged += 1
             else:
@@ -349,7 +351,7 @@ class Mapper:
             changed = frozenset(name for name in fields.keys() | known.keys() if _differ(name, fields, known))
         return Patch(id_, version, since, fields, {name: fields[name] for name in self.identity}, changed)
 
-    def _gone(self, id_: str, last: Acked, since: Micros, now: Micros) -> Change | None:
+    def _gone(self, id_: str, last: Acked, since: Micros, now: Micros, sure: bool) -> Change | None:
         """A document that was there and is not produced any more."""
         assert last.body is not None
         if self._missing is Missing.KEEP:
@@ -361,9 +363,9 @@ class Mapper:
         zero: dict[str, Any] = {"available": 0} if self.kind == "stock" else {"available": 0, "hold": True}
         fields = {**known, **zero}
         body = orjson.dumps(fields, option=_JSON)
-        if body == last.body:
+        if sure and body == last.body:
             return None
-        return Change(self._patch(id_, fields, last.body, last, since, now), last.body, body)
+        return Change(self._patch(id_, fields, last.body if sure else None, last, since, now), last.body, body)
 
 
 def exact(value: Decimal) -> int | str:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from daemon import log
+from daemon import failpoints, log
 from daemon.brakes import Brake
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError, Retry, SourceLost, StoreError
+from daemon.flights import Flights, appearing, said
 from daemon.gate import Gate
 from daemon.latency import LatencyWindow
 from daemon.ledger import KeyDocuments, Ledger
@@ -46,6 +47,7 @@ class Unit:
     claims: dict[Key, Claim] = field(default_factory=dict)
     changes: dict[Key, list[Change]] = field(default_factory=dict)
     known: dict[Key, KeyDocuments] = field(default_factory=dict)
+    doubted: set[Key] = field(default_factory=set)  # a call before this one was not answered for
     size: int = 0
 
 
@@ -60,6 +62,7 @@ class Worker:
         erp: Erp,
         dirty: DirtySet,
         ledger: Ledger,
+        flights: Flights,
         gate: Gate,
         metrics: Metrics,
         brake: Brake | None,
@@ -73,6 +76,7 @@ class Worker:
         self._dirty = dirty
         self._queue = dirty.queue(name)
         self._ledger = ledger
+        self._flights = flights
         self._ownership = Ownership(ledger, self._queue.id)
         self._gate = gate
         self._counters = metrics.queue(name, entity.lane)
@@ -162,10 +166,12 @@ class Worker:
         if not claims:
             return []
         try:
+            failpoints.reach("after_claim")
             await self._hide_unseen(claims)
             if not claims:
                 return []
             documents, bad = await read_documents(self._erp, self._entity, self._mapper, list(claims))
+            failpoints.reach("after_erp_read")
             known = await self._ledger.lookup(self._queue.id, claims.keys())
         except SourceLost:
             self._dirty.fail(self.name, claims, loop.time() + _SOURCE_RETRY_S, counts=False)
@@ -211,7 +217,8 @@ class Worker:
         found: dict[Key, list[Change]] = {}
         for key, claim in claims.items():
             since = claim.since or now + self._offset()
-            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now)
+            sure = key not in self._flights
+            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now, sure=sure)
             if changes:
                 found[key] = changes
         later, retired = await self._ownership.sort_out(found, documents) if found else (set(), {})
@@ -248,6 +255,7 @@ class Worker:
             units.append(unit)
         if clean:
             self._allowed.difference_update(clean)
+            self._flights.arrive(clean)
             self._dirty.done(self.name, clean)
             self._counters.count("unchanged", len(clean))
         self._tell_held()
@@ -261,6 +269,7 @@ class Worker:
         limit = self._gate.store.limits.batch_size
         outcomes: dict[str, Outcome] = {}
         try:
+            await self._depart(unit)
             for start in range(0, len(patches), limit):
                 for outcome in await self._call(patches[start : start + limit]):
                     outcomes[outcome.id] = outcome
@@ -272,10 +281,20 @@ class Worker:
                 self._ownership.arrive(changes)
             self._settle(unit, outcomes)
 
+    async def _depart(self, unit: Unit) -> None:
+        """Before a call leaves it is on disk which keys it may change and which documents it may be the first to show."""
+        unit.doubted = self._flights.depart(unit.claims)
+        first = {key: appearing(changes) for key, changes in unit.changes.items()}
+        self._ledger.record(self._queue.id, unit.known, first, self._clock())
+        await self._flights.secured()
+
     async def _call(self, patches: Sequence[Patch]) -> Sequence[Outcome]:
         """One call; a batch that the store refuses as a whole is halved until the document at fault stands alone."""
+        failpoints.reach("before_store_call")
         try:
-            return await self._gate.apply(self.name.entity, patches, self._entity.lane)
+            outcomes = await self._gate.apply(self.name.entity, patches, self._entity.lane)
+            failpoints.reach("after_store_call")
+            return outcomes
         except StoreError as exc:
             if exc.retry is not Retry.NEVER and exc.code != "E-STORE-TOO-LARGE":
                 raise
@@ -289,14 +308,16 @@ class Worker:
         now, erp_now = self._clock(), self._clock() + self._offset()
         acks: dict[Key, list[tuple[str, int, bytes | None]]] = {}
         done: list[Key] = []
+        landed: list[Key] = []
         later: dict[int, list[Key]] = {}
         for key, changes in unit.changes.items():
             answers = [(change, outcomes.get(change.patch.id)) for change in changes]
             taken = [c for c, o in answers if o is not None and o.status is Status.OK]
-            if taken:
-                if self._brake is not None:
-                    self._brake.documents += sum((c.before is None) - (c.after is None) for c in taken)
-                acks[key] = [(c.patch.id, c.patch.version, c.after) for c in taken]
+            if taken and self._brake is not None:
+                self._brake.documents += sum((c.before is None) - (c.after is None) for c in taken)
+            acks[key] = [said(change, outcome, key in unit.doubted) for change, outcome in answers]
+            if key not in unit.doubted and all(o is not None and o.status is not Status.RETRY for _, o in answers):
+                landed.append(key)
             refused = next((o for _, o in answers if o is not None and o.status is Status.REJECTED), None)
             if len(taken) == len(changes):
                 done.append(key)
@@ -305,8 +326,9 @@ class Worker:
             else:
                 unanswered = all(o is None for _, o in answers)
                 later.setdefault(0 if unanswered else unit.claims[key].attempt + 1, []).append(key)
-        if acks:
-            self._ledger.record(self._queue.id, unit.known, acks, now)
+        self._ledger.record(self._queue.id, unit.known, acks, now)
+        failpoints.reach("after_ack")
+        self._flights.arrive([*landed, *done])
         if done:
             self._allowed.difference_update(done)
             self._dirty.done(self.name, done)
