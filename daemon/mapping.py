@@ -340,6 +340,14 @@ class Mapper:
                 changes.append(change)
         return changes, unchanged
 
+    @property
+    def _zero(self) -> dict[str, Any]:
+        return {"available": 0} if self.kind == "stock" else {"available": 0, "hold": True}
+
+    def zeroed(self, body: bytes) -> bool:
+        """Whether a document is what is left of one that went."""
+        return self._missing is Missing.ZERO and self._zero.items() <= orjson.loads(body).items()
+
     def _patch(
         self, id_: str, fields: dict[str, Any], before: bytes | None, last: Acked | None, since: Micros, now: Micros
     ) -> Patch:
@@ -360,8 +368,7 @@ class Mapper:
         identity = {name: known.get(name) for name in self.identity}
         if self._missing is Missing.UNPUBLISH:
             return Change(Patch(id_, max(last.version + 1, now), since, None, identity), last.body, None)
-        zero: dict[str, Any] = {"available": 0} if self.kind == "stock" else {"available": 0, "hold": True}
-        fields = {**known, **zero}
+        fields = {**known, **self._zero}
         body = orjson.dumps(fields, option=_JSON)
         if sure and body == last.body:
             return None

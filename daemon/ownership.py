@@ -6,7 +6,7 @@ no longer gives it; and no two writes of one id are in flight at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from daemon.ledger import Ledger
 from daemon.mapping import Change, Documents
@@ -19,9 +19,10 @@ Retired = dict[Key, list[tuple[str, int, bytes | None]]]
 class Ownership:
     """The ids of one queue."""
 
-    def __init__(self, ledger: Ledger, queue: int) -> None:
+    def __init__(self, ledger: Ledger, queue: int, zeroed: Callable[[bytes], bool]) -> None:
         self._ledger = ledger
         self._queue = queue
+        self._zeroed = zeroed
         self._flying: set[str] = set()
 
     async def sort_out(self, changes: Changes, documents: Mapping[Key, Documents]) -> tuple[set[Key], Retired]:
@@ -50,7 +51,7 @@ class Ownership:
                     gone[change.patch.id] = key
         if not gone:
             return {}
-        owners = await self._ledger.owners(self._queue, gone.keys())
+        owners = await self._owners(gone)
         for key, given in documents.items():
             for id_ in given.keys() & gone.keys():
                 owners.setdefault(id_, set()).add(key)
@@ -61,6 +62,20 @@ class Ownership:
                 changes[key].remove(change)
                 retired.setdefault(key, []).append((id_, change.patch.version, None))
         return retired
+
+    async def _owners(self, gone: Mapping[str, Key]) -> dict[str, set[Key]]:
+        """Which other keys the ledger has these documents for; not as what was left when that key went itself."""
+        owners = await self._ledger.owners(self._queue, gone.keys())
+        others = {other for id_, keys in owners.items() for other in keys if other != gone[id_]}
+        if not others:
+            return {}
+        known = await self._ledger.lookup(self._queue, others, keep=False)
+
+        def shows(key: Key, id_: str) -> bool:
+            acked = known[key].get(id_) if key in known else None
+            return acked is not None and acked.body is not None and not self._zeroed(acked.body)
+
+        return {id_: {key for key in keys if shows(key, id_)} for id_, keys in owners.items()}
 
     def depart(self, changes: Iterable[Change]) -> None:
         """These documents are on their way to the store."""

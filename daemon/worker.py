@@ -77,7 +77,7 @@ class Worker:
         self._queue = dirty.queue(name)
         self._ledger = ledger
         self._flights = flights
-        self._ownership = Ownership(ledger, self._queue.id)
+        self._ownership = Ownership(ledger, self._queue.id, mapper.zeroed)
         self._gate = gate
         self._counters = metrics.queue(name, entity.lane)
         self._brake = brake
