@@ -25,9 +25,9 @@ from daemon.state import StateFile
 
 T = TypeVar("T")
 NAME = QueueName("shop", "stock")
-KEYS = 8
+KEYS = 5
 FOREVER = 1e9
-some_keys = st.sets(st.integers(0, KEYS - 1), min_size=1, max_size=5)
+some_keys = st.sets(st.integers(0, KEYS - 1), min_size=1, max_size=4)
 
 
 class HeldReads(StateFile):
@@ -323,4 +323,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestDirtySet = Machine.TestCase
-TestDirtySet.settings = settings(stateful_step_count=40)
+TestDirtySet.settings = settings(stateful_step_count=60, max_examples=3 * settings().max_examples)
