@@ -61,7 +61,9 @@ class Announcer:
             if changed or loop.time() - logged > _LOG_S:
                 verdict, logged = str(now.verdict), loop.time()
                 log.info("status", line)
+            due = loop.time() + every
             await asyncio.sleep(every)
+            self._metrics.loop_lag.set(max(loop.time() - due, 0.0))
 
     def _waiting(self, state: str) -> None:
         if self._told:

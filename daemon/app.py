@@ -89,7 +89,14 @@ class App:
         self._active = asyncio.Event()
         self._examined = False
         self.ingest = Ingest(
-            self._router, self.dirty, self.state, self._index, self.metrics, self.erp.snapshot, self.rescan
+            self._router,
+            self.dirty,
+            self.state,
+            self._index,
+            self.metrics,
+            self.erp.snapshot,
+            self.rescan,
+            self._offset_s,
         )
         self.source = Source(
             config,
@@ -97,6 +104,7 @@ class App:
             self.ingest,
             self.metrics,
             compare_all=self._compare_all,
+            renumbered=self._renumbered,
             connected=self._connect,
             streaming=self._activate,
             now=self.erp_now,
@@ -332,6 +340,12 @@ class App:
         for name in queues_of(self.config, entity):
             self.backfills[name].request(self.erp_now(), reason)
 
+    def _renumbered(self) -> None:
+        """The ERP is another server, or an older copy: nothing waits for transactions of the former one."""
+        self.dirty.forget_transactions()
+        for job in self.backfills.values():
+            job.job.xid = None
+
     def _compare_all(self, since: Micros, reason: str) -> None:
         self._indexer.again()
         for job in self.backfills.values():
@@ -341,6 +355,9 @@ class App:
 
     def _offset(self) -> Micros:
         return int((self.looks.offset_s or 0.0) * 1e6)
+
+    def _offset_s(self) -> float:
+        return self.looks.offset_s or 0.0
 
     def erp_now(self) -> Micros:
         """The ERP's clock, as far as we know it."""

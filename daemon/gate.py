@@ -104,6 +104,7 @@ class Gate:
         self.breaker.failed(asyncio.get_running_loop().time(), exc, started)
         if exc.code == _THROTTLED:
             self._metrics.throttled(self.name)
+        self._metrics.error(exc.code)
         self._edge.down(str(exc), code=exc.code)
 
     def _answered(self) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from daemon import failpoints, log
 from daemon.dirtyset import DirtySet
-from daemon.errors import SourceError, SourceLost
+from daemon.errors import DecodeError, SourceError, SourceLost
 from daemon.metrics import Metrics
 from daemon.model import Lsn, Micros, Snapshot, Xid, format_lsn, widen_xid
 from daemon.pgoutput import Decoder
@@ -68,6 +68,7 @@ class Ingest:
         metrics: Metrics,
         snapshot: Callable[[], Awaitable[Snapshot]],
         rescan: Callable[[str, Micros, str, Xid], None],
+        offset_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._router = router
         self._dirty = dirty
@@ -78,6 +79,8 @@ class Ingest:
         self._rescan = rescan
         self._decoder = Decoder(self._plan)
         self._near = 0
+        self._receive = metrics.stage("receive")
+        self._offset_s = offset_s
         self._seen_at = 0.0
         self.progress = Progress()
         self.stream: WalStream | None = None
@@ -91,6 +94,7 @@ class Ingest:
         """Read one connection until it is lost (SourceLost) or cannot go on (SourceError, DecodeError)."""
         self.stream = stream
         self._decoder.reset()
+        self._near = 0  # it may be another server, whose transactions have other numbers
         await self._look()
         ready()
         try:
@@ -98,6 +102,7 @@ class Ingest:
                 data = await stream.read()
                 failpoints.reach("after_read")
                 self._metrics.wal_bytes.inc(len(data))
+                self._metrics.wal_received.set(time.time())
                 self.progress.received_at = stream.received_at
                 for event in self._decoder.feed(data):
                     await self._take(event, stream)
@@ -148,6 +153,7 @@ class Ingest:
     async def _touched(self, event: Touched) -> None:
         xid = widen_xid(event.begin.xid32, self._near)
         self._near = max(self._near, xid)
+        self._receive.observe(max(time.time() + self._offset_s() - event.begin.commit_at / 1e6, 0.0))
         if not self._dirty.seen.sees(xid) and time.monotonic() - self._seen_at > 1.0:
             # catching up: one look saves gating every key of what committed long ago
             await self._look()
@@ -161,10 +167,21 @@ class Ingest:
         rules = touch.payload
         assert isinstance(rules, tuple)
         for rule in rules:
-            keys = convert(values, rule)
+            try:
+                keys = convert(values, rule)
+            except DecodeError as exc:
+                self._misfit(rule, exc, since, xid)
+                continue
             self._metrics.marks.inc(len(keys))
             for name in rule.queues:
                 self._dirty.mark(name, keys, since, xid)
+
+    def _misfit(self, rule: Rule, exc: DecodeError, since: Micros, xid: int) -> None:
+        """A column changed its type under us: that entity is compared as a whole, the others go on."""
+        if self.progress.stopped.get(rule.entity) != str(exc):
+            self.progress.stopped[rule.entity] = str(exc)
+            log.error("entity_stopped", str(exc), entity=rule.entity, code=exc.code)
+        self._rescan(rule.entity, since, f"{rule.table}.{rule.column} does not fit", xid)
 
     async def _former(self, touch: Touch, rows: dict[bytes, bytes | None], begin: Begin) -> None:
         """Mark the values that these rows had before, from the row index."""

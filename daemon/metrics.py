@@ -32,8 +32,8 @@ OUTCOMES: Final = ("applied", "unchanged", "retried", "quarantined", "held")
 """What became of a claimed key: acknowledged; equal to the acknowledged; to be tried again; put aside; braked."""
 REQUEST_OUTCOMES: Final = ("ok", "later", "operator", "never")
 """What became of a store call: taken, or the retry decision of its error."""
-STAGES: Final = ("receive", "claim", "resolve", "send")
-"""Commit -> received; received -> claimed; claimed -> read from the ERP; sent -> acknowledged."""
+STAGES: Final = ("receive", "resolve", "send")
+"""ERP commit -> received; claimed -> compared with what was acknowledged; call begun -> answered, waiting included."""
 LATENCY_BUCKETS: Final = (
     *(0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5),
     *(10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0),

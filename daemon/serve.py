@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from pathlib import Path
 
 import uvloop
@@ -36,9 +37,11 @@ async def _main(path: Path, config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, hup.set)
+    reloaded_at = 0.0
     while True:
         stop = asyncio.Event()
         app = App(config, notifier)
+        app.metrics.reloaded.set(reloaded_at)
         try:
             app.open()
             async with asyncio.TaskGroup() as group:
@@ -57,6 +60,7 @@ async def _main(path: Path, config: Config) -> int:
         if following is None:
             break
         config = following
+        reloaded_at = time.time()
         log.info("reloaded", f"configuration {config.digest} is in force", config=config.digest)
     log.info("stopped", "drained and stopped")
     log.flush()

@@ -17,7 +17,7 @@ from daemon.ingest import Ingest
 from daemon.metrics import Metrics
 from daemon.model import Lsn, Micros, format_lsn
 from daemon.pacing import Backoff
-from daemon.slot import Create, Gap, Position, Server, SlotKeeper, Standby, Start, check_slot, judge_slot
+from daemon.slot import Create, Gap, Position, Server, SlotKeeper, Standby, Start, check_slot, judge_slot, renumbered
 from daemon.staleness import State
 from daemon.state import StateFile
 from daemon.walstream import WalStream
@@ -37,6 +37,7 @@ class Source:
         metrics: Metrics,
         *,
         compare_all: Callable[[Micros, str], None],
+        renumbered: Callable[[], None],
         connected: Callable[[], Awaitable[None]],
         streaming: Callable[[], None],
         now: Callable[[], Micros],
@@ -46,6 +47,7 @@ class Source:
         self._ingest = ingest
         self._metrics = metrics
         self._compare_all = compare_all
+        self._renumbered = renumbered
         self._connected = connected
         self._streaming = streaming
         self._now = now
@@ -87,6 +89,7 @@ class Source:
 
     def _lost(self, reason: str, code: str) -> None:
         self.state, self.reason = "lost", reason
+        self._metrics.error(code)
         self._edge.down(reason, code=code)
 
     async def _stream(self, lsn: Lsn) -> None:
@@ -168,6 +171,8 @@ class Source:
         else:
             lsn = slot.confirmed or 0
         failpoints.reach("gap_slot_made")
+        if (position := self._stored()) is not None and renumbered(position, server):
+            self._renumbered()
         # from here on the stream tells everything again; what was missed is found by comparing every key
         self._compare_all(self._now(), reason)
         await self._state.settle()

@@ -88,6 +88,7 @@ class StateFile:
         self._epoch = 0  # grows when the position starts anew: an older flush must not bring the old one back
         self._turn = threading.Lock()  # a flush is one transaction on the writing connection; nobody else steps into it
         self._wake = asyncio.Event()
+        self._haste = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._listeners: list[Callable[[], None]] = []
@@ -234,6 +235,7 @@ class StateFile:
     def _waiter(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append((self._appended, waiter))
+        self._haste.set()
         return waiter
 
     async def secured(self) -> None:
@@ -250,7 +252,9 @@ class StateFile:
         while True:
             await self._wake.wait()
             if not self._waiters:
-                await asyncio.sleep(_GATHER_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER_S):
+                        await self._haste.wait()
             try:
                 await self._flush()
             except sqlite3.Error as exc:
@@ -269,6 +273,7 @@ class StateFile:
     async def _flush(self) -> None:
         """Write all that was appended so far. Raises sqlite3.Error; the operations wait for the next attempt then."""
         self._wake.clear()
+        self._haste.clear()
         ops, position, epoch = self._ops[:], self._position, self._epoch
         write = asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, ops, position, epoch)
         try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from daemon import failpoints, log
@@ -29,6 +28,7 @@ from daemon.model import Claim, Key, Micros, Outcome, Patch, QueueName, Status
 from daemon.ownership import Ownership
 from daemon.pacing import Backoff
 from daemon.truth import read_documents
+from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
 _BUSY_S, _LINGER_S = 0.008, 0.005  # re-reads that follow within the first are at least the second apart
@@ -38,17 +38,6 @@ _STOPPED_RETRY_S = 2.0
 _HELD_LOG_S = 60.0  # between lines about what the brake holds
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
 _ITEM_BACKOFF = Backoff(base=1.0, cap=60.0)
-
-
-@dataclass(slots=True)
-class Unit:
-    """Keys whose changes travel together."""
-
-    claims: dict[Key, Claim] = field(default_factory=dict)
-    changes: dict[Key, list[Change]] = field(default_factory=dict)
-    known: dict[Key, KeyDocuments] = field(default_factory=dict)
-    doubted: set[Key] = field(default_factory=set)  # a call before this one was not answered for
-    size: int = 0
 
 
 class Worker:
@@ -79,7 +68,9 @@ class Worker:
         self._flights = flights
         self._ownership = Ownership(ledger, self._queue.id, mapper.zeroed)
         self._gate = gate
+        self._metrics = metrics
         self._counters = metrics.queue(name, entity.lane)
+        self._resolve, self._sending = metrics.stage("resolve"), metrics.stage("send")
         self._brake = brake
         self._clock = clock
         self._offset = offset
@@ -188,7 +179,9 @@ class Worker:
             if claims.pop(key, None) is not None:
                 self._quarantine(key, error.code, str(error))
         try:
-            return await self._compare(claims, documents, known)
+            units = await self._compare(claims, documents, known)
+            self._resolve.observe(loop.time() - self._gathered_at)
+            return units
         except BaseException:
             self._dirty.fail(self.name, claims.keys() & self._queue.claimed.keys(), loop.time(), counts=False)
             raise
@@ -292,7 +285,9 @@ class Worker:
         """One call; a batch that the store refuses as a whole is halved until the document at fault stands alone."""
         failpoints.reach("before_store_call")
         try:
+            started = asyncio.get_running_loop().time()
             outcomes = await self._gate.apply(self.name.entity, patches, self._entity.lane)
+            self._sending.observe(asyncio.get_running_loop().time() - started)
             failpoints.reach("after_store_call")
             return outcomes
         except StoreError as exc:
@@ -354,6 +349,7 @@ class Worker:
         self._dirty.park(self.name, key, "quarantined", code, reason, self._clock() + self._offset())
         self._allowed.discard(key)
         self._counters.count("quarantined")
+        self._metrics.error(code)
         log.warning("quarantined", reason, key=key, code=code, **self._fields)
 
     def _hold(self, key: Key, reason: str) -> None:
@@ -390,6 +386,7 @@ class Worker:
 
     def _stop(self, exc: ErpsyncError) -> None:
         self.stopped = str(exc)
+        self._metrics.error(exc.code)
         self._edge.down(str(exc), code=exc.code)
 
     def _resume(self) -> None:
