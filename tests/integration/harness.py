@@ -76,9 +76,16 @@ class Daemon:
 
     def reload(self, config: str) -> None:
         """Write another configuration and send SIGHUP."""
-        assert self.process is not None
         self.config.write_text(config)
+        self.signal_reload()
+
+    def signal_reload(self) -> None:
+        assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
+
+    def command_line(self) -> str:
+        """What anybody on the machine sees of it."""
+        return Path(f"/proc/{self.pid}/cmdline").read_text()
 
     def output(self) -> str:
         """Everything that it wrote, in all its runs."""

@@ -92,6 +92,8 @@ class Stage:
     daemon: Daemon
     text: str
     """The configuration in force."""
+    dsn: str = ""
+    """How the daemon reaches the ERP."""
 
     async def equal(self, within: float = LATEST) -> None:
         """Wait until the store shows for every key what SQL says."""
@@ -220,7 +222,7 @@ async def own_stage(
     dsn = database.dsn if via is None else database.dsn.replace(f":{database.cluster.port}/", f":{via}/")
     async with Shop(token=TOKEN) as shop:
         text = mapped(dsn, shop.url, folder / "state.db", entities)
-        stage = Stage(await sql_connection(database.dsn), shop, Daemon(folder, text), text)
+        stage = Stage(await sql_connection(database.dsn), shop, Daemon(folder, text), text, dsn)
         try:
             await stage.erp.execute(schema)
             async with stage.daemon:

@@ -18,7 +18,7 @@ import pytest
 
 from daemon.demo.embedded import Cluster, StopMode
 from tests.conftest import Database
-from tests.doubles.shop import Hold
+from tests.doubles.shop import FailAfterWrite, Hold
 from tests.doubles.tcp import TcpProxy
 from tests.integration.harness import LATEST
 from tests.integration.stage import Stage, lawful, own_stage, sql_connection
@@ -82,7 +82,9 @@ class Load:
         await connection.execute("update item set on_hand = on_hand + 1 where id = $1", keys[0])
         await connection.execute("update item set amount = amount + 0.01 where id = $1", keys[1])
         await connection.execute("insert into move (item_id, qty) values ($1, 1), ($2, 2)", keys[2], keys[3])
+        # more comes in than goes out: each version of a document has a number of its own
         await connection.execute("delete from move where id = (select min(id) from move where item_id = $1)", keys[4])
+        await connection.execute("update item set on_hand = on_hand + 3 where id = $1", keys[4])
         if self.rng.random() < 0.1:
             await transaction.rollback()
         else:
@@ -112,12 +114,17 @@ async def confirmed(connection: asyncpg.Connection) -> int:
 
 async def written(stage: Stage, documents: int) -> None:
     """Wait until the store was sent so many more documents."""
-    writes = stage.shop.writes()
-    await until(
-        lambda: sum(len(call.ids) for call in stage.shop.writes()[len(writes) :]) >= documents,
-        within=LATEST,
-        what=f"{documents} more documents are sent",
-    )
+    before = len(stage.shop.writes())
+
+    def sent() -> bool:
+        assert stage.daemon.process is not None
+        assert stage.daemon.process.returncode is None, stage.tail()
+        return sum(len(call.ids) for call in stage.shop.writes()[before:]) >= documents
+
+    try:
+        await until(sent, within=LATEST, what=f"{documents} more documents are sent")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{stage.tail()}") from None
 
 
 async def quiet(stage: Stage) -> None:
@@ -239,6 +246,42 @@ async def test_a_kill_between_the_stores_write_and_its_answer_sends_the_same_tru
         writes = stage.shop.history["stock"]["A5|default"]
         assert [write.fields["available"] for write in writes if write.fields] == [5, 500, 500]
         assert sorted({write.version for write in writes}) == [write.version for write in writes]
+
+
+async def held_write(stage: Stage, statement: str) -> Hold:
+    """Let the store write what follows from `statement`, keep the answer back, and make it a 500."""
+    hold = Hold(after_write=True)
+    stage.shop.inject(hold, calls=1, entity="stock", method="POST")
+    stage.shop.inject(FailAfterWrite(), calls=1, entity="stock", method="POST")
+    await stage.erp.execute(statement)
+    await asyncio.wait_for(hold.reached.wait(), LATEST)
+    return hold
+
+
+@pytest.mark.parametrize("how", ["kill", "error"])
+@pytest.mark.parametrize(
+    ("statement", "undo"),
+    [
+        ("update item set on_hand = 500 where id = 5", "update item set on_hand = 5 where id = 5"),
+        ("insert into item values (999, 'GHOST', 5, 5)", "delete from item where id = 999"),
+        ("update item set sku = 'GHOST' where id = 5", "update item set sku = 'A5' where id = 5"),
+    ],
+    ids=["value", "insert", "name"],
+)
+async def test_a_write_without_an_answer_is_undone_when_the_erp_takes_it_back(
+    database: Database, tmp_path: Path, how: str, statement: str, undo: str
+) -> None:
+    """The store has it, the acknowledged documents do not: what is read next must not be taken for unchanged."""
+    async with own_stage(database, tmp_path, SCHEMA, ENTITIES) as stage:
+        hold = await held_write(stage, statement)
+        if how == "kill":
+            await stage.daemon.kill()
+        await stage.erp.execute(undo)
+        hold.release()
+        if how == "kill":
+            await stage.daemon.start()
+            await stage.daemon.until_event("ready")
+        await stage.equal(within=20)
 
 
 @pytest.mark.timeout(180)
