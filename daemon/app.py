@@ -13,8 +13,6 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from adapters import store as stores
-from adapters.store.base import StoreSettings
 from daemon import __version__, log
 from daemon.announcer import Announcer
 from daemon.backfill import Backfill, forget_others
@@ -26,7 +24,7 @@ from daemon.erp import Erp
 from daemon.errors import ErpsyncError, SourceLost
 from daemon.figures import ready, report
 from daemon.flights import Flights
-from daemon.gate import Gate
+from daemon.gate import Gate, gates_of
 from daemon.indexer import Indexed, Indexer
 from daemon.ingest import Ingest
 from daemon.ledger import Ledger
@@ -123,17 +121,7 @@ class App:
         self._index.open()
         ((lsn,),) = self.state.query("select lsn from source")
         self.state.set_position(lsn)
-        for store in config.store.values():
-            settings = StoreSettings(
-                name=store.name,
-                url=store.url,
-                token=store.token.reveal() if store.token is not None else "",
-                timeout=store.timeout,
-                limits=store.limits(),
-                options={**store.options, "entities": list(store.entities)},
-            )
-            adapter = stores.factory(store.adapter)(settings)
-            self.gates[store.name] = Gate(store.name, adapter, self.metrics, fast_share=store.fast_share)
+        self.gates = gates_of(config, self.metrics)
         forget_others(self.state, [self.dirty.queue(name).id for name in names])
         for name in names:
             entity = config.entity[name.entity]

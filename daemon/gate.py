@@ -12,8 +12,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from adapters.store.base import Store
+from adapters import store as stores
+from adapters.store.base import Store, StoreSettings
 from daemon import log
+from daemon.config import Config
 from daemon.errors import Retry, StoreError
 from daemon.metrics import Metrics
 from daemon.model import Lane, Outcome, Patch
@@ -112,3 +114,20 @@ class Gate:
         if self.breaker.open or self._edge.is_down:
             self._edge.up("the store answers again")
         self.breaker.succeeded()
+
+
+def gates_of(config: Config, metrics: Metrics) -> dict[str, Gate]:
+    """Each configured store behind its gate. Raises ConfigError for an address that its adapter cannot use."""
+    gates: dict[str, Gate] = {}
+    for store in config.store.values():
+        settings = StoreSettings(
+            name=store.name,
+            url=store.url,
+            token=store.token.reveal() if store.token is not None else "",
+            timeout=store.timeout,
+            limits=store.limits(),
+            options={**store.options, "entities": list(store.entities)},
+        )
+        adapter = stores.factory(store.adapter)(settings)
+        gates[store.name] = Gate(store.name, adapter, metrics, fast_share=store.fast_share)
+    return gates
