@@ -7,13 +7,14 @@ no longer gives it; and no two writes of one id are in flight at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
-from daemon.ledger import Ledger
+from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Change, Documents
-from daemon.model import Key
+from daemon.model import Acked, Key
 
 Changes = dict[Key, list[Change]]
-Retired = dict[Key, list[tuple[str, int, bytes | None]]]
+Ledgered = dict[Key, list[tuple[str, int, bytes | None]]]
 
 
 class Ownership:
@@ -25,23 +26,33 @@ class Ownership:
         self._zeroed = zeroed
         self._flying: set[str] = set()
 
-    async def sort_out(self, changes: Changes, documents: Mapping[Key, Documents]) -> tuple[set[Key], Retired]:
-        """Take from `changes` what may not be sent: returns the keys to be tried again shortly, and the documents to
-        be forgotten for a key (as tombstones) because another key shows them now."""
-        retired = await self._moved(changes, documents)
-        later: set[Key] = set()
+    async def sort_out(
+        self, changes: Changes, documents: Mapping[Key, Documents], known: Mapping[Key, KeyDocuments]
+    ) -> tuple[set[Key], Ledgered]:
+        """Take from `changes` what may not be sent: returns the keys to be tried again shortly, and what the ledger is to
+        have of documents that another key shows now: a tombstone for the key that lost one, its word for the other."""
+        later = {key for key, mine in changes.items() if any(change.patch.id in self._flying for change in mine)}
+        for key in later:
+            del changes[key]
+        lost, passed = await self._moved(changes, documents, known)
         taken: set[str] = set()
         for key, mine in changes.items():
             ids = {change.patch.id for change in mine}
-            if ids.isdisjoint(self._flying) and ids.isdisjoint(taken):
+            if ids.isdisjoint(taken):
                 taken |= ids
             else:
                 later.add(key)
-        for key in later:
+        ledgered = passed
+        for key, tombstones in lost.items():
+            if key not in later:
+                ledgered.setdefault(key, []).extend(tombstones)
+        for key in later & changes.keys():
             del changes[key]
-        return later, retired
+        return later, ledgered
 
-    async def _moved(self, changes: Changes, documents: Mapping[Key, Documents]) -> Retired:
+    async def _moved(
+        self, changes: Changes, documents: Mapping[Key, Documents], known: Mapping[Key, KeyDocuments]
+    ) -> tuple[Ledgered, Ledgered]:
         none: Documents = {}
         gone: dict[str, Key] = {}
         for key, mine in changes.items():
@@ -49,19 +60,29 @@ class Ownership:
             for change in mine:
                 if change.patch.id not in given:
                     gone[change.patch.id] = key
+        lost: Ledgered = {}
+        passed: Ledgered = {}
         if not gone:
-            return {}
+            return lost, passed
         owners = await self._owners(gone)
+        heirs: dict[str, Key] = {}
         for key, given in documents.items():
-            for id_ in given.keys() & gone.keys():
-                owners.setdefault(id_, set()).add(key)
-        retired: Retired = {}
+            heirs.update(dict.fromkeys(given.keys() & gone.keys(), key))
         for id_, key in gone.items():
-            if owners.get(id_, set()) - {key}:
-                change = next(change for change in changes[key] if change.patch.id == id_)
-                changes[key].remove(change)
-                retired.setdefault(key, []).append((id_, change.patch.version, None))
-        return retired
+            heir = heirs.get(id_)
+            if heir is None and not owners.get(id_, set()) - {key}:
+                continue
+            change = next(change for change in changes[key] if change.patch.id == id_)
+            changes[key].remove(change)
+            lost.setdefault(key, []).append((id_, change.patch.version, None))
+            shown = known[key][id_]
+            held = known.get(heir, {}).get(id_) if heir is not None else None
+            if heir is not None and heir in known and (held is None or held.body is None):
+                # it is not sent for the new key yet, and may never be: what the store shows stays known
+                passed.setdefault(heir, []).append((id_, change.patch.version, shown.body))
+                if heir in changes:
+                    changes[heir] = [_follow(c, change, shown) if c.patch.id == id_ else c for c in changes[heir]]
+        return lost, passed
 
     async def _owners(self, gone: Mapping[str, Key]) -> dict[str, set[Key]]:
         """Which other keys the ledger has these documents for; not as what was left when that key went itself."""
@@ -84,3 +105,9 @@ class Ownership:
     def arrive(self, changes: Iterable[Change]) -> None:
         """The store has answered for them, or will not."""
         self._flying.difference_update(change.patch.id for change in changes)
+
+
+def _follow(change: Change, removal: Change, shown: Acked) -> Change:
+    """A document's first change for a key, where another key has shown it so far."""
+    version = max(change.patch.version, removal.patch.version + 1)
+    return Change(replace(change.patch, version=version), shown.body, change.after)

@@ -214,11 +214,11 @@ class Worker:
             changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now, sure=sure)
             if changes:
                 found[key] = changes
-        later, retired = await self._ownership.sort_out(found, documents) if found else (set(), {})
+        later, moved = await self._ownership.sort_out(found, documents, known) if found else (set(), {})
         if later:
             self._dirty.fail(self.name, later, asyncio.get_running_loop().time() + _FLYING_S, counts=False)
-        if retired:
-            self._ledger.record(self._queue.id, known, {k: v for k, v in retired.items() if k not in later}, now)
+        if moved:
+            self._ledger.record(self._queue.id, known, moved, now)
         return self._pack({k: c for k, c in claims.items() if k not in later}, found, known, now)
 
     def _pack(

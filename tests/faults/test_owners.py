@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database
+from tests.doubles.shop import Reject
 from tests.integration.stage import STOCK, own_stage
 
 pytestmark = pytest.mark.newest
@@ -37,4 +38,19 @@ async def test_a_document_that_came_back_under_another_key_ends_with_that_key(
         await stage.erp.execute("update item set id = 98 where id = 5")
         await stage.equal()
         await stage.erp.execute("delete from item where id = 98")
+        await stage.equal()
+
+
+@pytest.mark.parametrize("missing", ["zero", "unpublish"])
+async def test_a_document_that_its_new_key_could_not_send_ends_with_that_key(
+    database: Database, tmp_path: Path, missing: str
+) -> None:
+    entities = STOCK.replace("[entity.stock]", f'[entity.stock]\nmissing = "{missing}"')
+    async with own_stage(database, tmp_path, entities=entities) as stage:
+        await stage.equal()
+        stage.shop.inject(Reject({"A5|default"}))
+        await stage.erp.execute("update item set id = 99, on_hand = 6 where id = 5")
+        await stage.daemon.until_event("quarantined")
+        stage.shop.clear()
+        await stage.erp.execute("delete from item where id = 99")
         await stage.equal()
