@@ -102,7 +102,6 @@ class App:
             self.ingest,
             self.metrics,
             compare_all=self._compare_all,
-            renumbered=self._renumbered,
             connected=self._connect,
             streaming=self._activate,
             now=self.erp_now,
@@ -328,16 +327,12 @@ class App:
         for name in queues_of(self.config, entity):
             self.backfills[name].request(self.erp_now(), reason)
 
-    def _renumbered(self) -> None:
-        """The ERP is another server, or an older copy: nothing waits for transactions of the former one."""
-        self.dirty.forget_transactions()
-        for job in self.backfills.values():
-            job.job.xid = None
-
-    def _compare_all(self, since: Micros, reason: str) -> None:
+    def _compare_all(self, since: Micros, reason: str, renumbered: bool) -> None:
+        if renumbered:
+            self.dirty.forget_transactions()
         self._indexer.again()
         for job in self.backfills.values():
-            job.request(since, reason)
+            job.request(since, reason, renumbered=renumbered)
 
     # -- watching
 

@@ -101,11 +101,13 @@ class Backfill:
         first = not phase.endswith("+") and phase != "done"
         return Job(phase.removesuffix("+"), cursor, since, done, first=first, xid=xid), mapping
 
-    def request(self, since: Micros, reason: str, xid: Xid | None = None) -> None:
-        """Compare everything, from the beginning; durable with the marks around it. `xid` made it necessary."""
+    def request(self, since: Micros, reason: str, xid: Xid | None = None, *, renumbered: bool = False) -> None:
+        """Compare everything, from the beginning; durable with the marks around it. `xid` made it necessary; those of
+        earlier requests mean nothing any more when the ERP's transactions are `renumbered`."""
         busy = self.job.phase != "done"
         oldest = min((s for s in (self.job.since if busy else 0, since) if s), default=0)
-        newest = max((x for x in (self.job.xid if busy else None, xid) if x is not None), default=None)
+        earlier = self.job.xid if busy and not renumbered else None
+        newest = max((x for x in (earlier, xid) if x is not None), default=None)
         self.job = Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest)
         self._save()
         log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)

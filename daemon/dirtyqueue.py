@@ -137,6 +137,16 @@ class Queue:
         if not self.page:
             self.settled.set()
 
+    def forget_transactions(self) -> None:
+        """Marks keep their age alone."""
+        for marks in (self.fresh, self.again):
+            for key, tag in marks.items():
+                marks[key] = Tag(tag.since)
+        for flight in self.claimed.values():
+            flight.tag = Tag(flight.tag.since)
+        for wait in self.waiting.values():
+            wait.tag = Tag(wait.tag.since)
+
     def next_alarm(self) -> float | None:
         """When the first waiting key may be claimed."""
         while self.alarm and self.alarm[0][1] not in self.waiting:

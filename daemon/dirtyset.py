@@ -104,6 +104,13 @@ class DirtySet:
         """After a reconnect to what may be another primary: what was visible there need not be here."""
         self.seen = NOTHING_SEEN
 
+    def forget_transactions(self) -> None:
+        """The ERP numbers its transactions anew: marks wait for none of those that were met before."""
+        self.forget_seen()
+        for queue in self._queues.values():
+            queue.forget_transactions()
+        self._state.append("update dirty set xids = null where xids is not null")
+
     # -- marking
 
     def mark(self, name: QueueName, keys: AbstractSet[Key], since: Micros, xid: Xid | None = None) -> None:

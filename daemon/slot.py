@@ -125,9 +125,19 @@ def judge_slot(position: Position | None, server: Server, slot: Slot | None) -> 
             f"{format_lsn(position.lsn)}: the database was restored from an older copy",
             reusable=True,
         )
-    if position.timeline > server.timeline:
-        return Gap(f"the timeline went back from {position.timeline} to {server.timeline}", reusable=True)
+    if position.timeline != server.timeline:
+        # the old primary may have told us what the new one never had, and both then counted on from there
+        return Gap(
+            f"another server took over or was restored (timeline {server.timeline}, was {position.timeline})",
+            reusable=True,
+        )
     return Start(position.lsn)
+
+
+def renumbered(position: Position, server: Server) -> bool:
+    """Whether the server may give numbers of transactions that we met a second time, or never show those that we met."""
+    same = (position.system_id, position.timeline) == (server.system_id, server.timeline)
+    return not same or position.lsn > server.wal_lsn
 
 
 def _unusable(slot: Slot, server: Server) -> str:

@@ -36,8 +36,7 @@ class Source:
         ingest: Ingest,
         metrics: Metrics,
         *,
-        compare_all: Callable[[Micros, str], None],
-        renumbered: Callable[[], None],
+        compare_all: Callable[[Micros, str, bool], None],
         connected: Callable[[], Awaitable[None]],
         streaming: Callable[[], None],
         now: Callable[[], Micros],
@@ -47,7 +46,6 @@ class Source:
         self._ingest = ingest
         self._metrics = metrics
         self._compare_all = compare_all
-        self._renumbered = renumbered
         self._connected = connected
         self._streaming = streaming
         self._now = now
@@ -171,10 +169,9 @@ class Source:
         else:
             lsn = slot.confirmed or 0
         failpoints.reach("gap_slot_made")
-        if (position := self._stored()) is not None and renumbered(position, server):
-            self._renumbered()
         # from here on the stream tells everything again; what was missed is found by comparing every key
-        self._compare_all(self._now(), reason)
+        position = self._stored()
+        self._compare_all(self._now(), reason, position is not None and renumbered(position, server))
         await self._state.settle()
         failpoints.reach("gap_marked")
         self._remember(server)
