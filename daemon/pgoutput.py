@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from daemon.errors import DecodeError
 from daemon.model import Lsn, Micros
 from daemon.walevents import (
+    GONE,
     Begin,
     Column,
     Commit,
@@ -42,6 +43,7 @@ _commit = struct.Struct(">BQQq").unpack_from
 # CopyData, XLogData, row message, table, new row, its columns, the first column's kind and size
 _head_struct = struct.Struct(">BIB24xBIBHBI")
 _head, _HEAD_SIZE = _head_struct.unpack_from, _head_struct.size
+_ROW_SIZE = 38  # the least that a row message can have: a table, one tuple without columns
 _status = struct.Struct(">cIcQQQqB").pack
 
 
@@ -142,11 +144,18 @@ class Decoder:
 
     def _one(self, buf: bytes, pos: int, after: int) -> None:
         """Decode one message of the connection, from its type byte at `pos` up to `after`."""
+        size = after - pos
         if buf[pos] != 100:  # not CopyData
-            self._protocol(buf, pos, after)
+            self._protocol(buf[pos:after])
+        elif size < 6:
+            raise DecodeError("an empty copy message")
         elif buf[pos + 5] == 119:  # XLogData
+            if size < 31:
+                raise DecodeError("a log message that ends before it begins")
             kind = buf[pos + 30]
             if kind == 85 or kind == 73 or kind == 68:  # Update, Insert, Delete
+                if size < _ROW_SIZE:
+                    raise DecodeError("a row message without a row")
                 self.rows_total += 1
                 oid = _u32(buf, pos + 31)[0]
                 plan = self._plans.get(oid)
@@ -159,9 +168,9 @@ class Decoder:
                     else:
                         self._touch_row(buf, pos + 35, after, touch)
             else:
-                self._message(buf, pos + 30, after, kind)
+                self._message(buf[pos + 30 : after], kind)
         elif buf[pos + 5] == 107:  # keepalive
-            if after - pos != 23:
+            if size != 23:
                 raise DecodeError("keepalive of a wrong length")
             wal_end, sent = _u64(buf, pos + 6)[0], _i64(buf, pos + 14)[0]
             self._hand_over()
@@ -212,14 +221,16 @@ class Decoder:
         return pos
 
     def _index_row(self, buf: bytes, pos: int, end: int, touch: Touch) -> None:
-        """Take (row identity, wanted column) of each tuple: the old row ends, the new one has its value."""
+        """Take (row identity, wanted column) of each tuple: the old row ends, the new one has its value. A large value that
+        the server does not repeat is as it was."""
         relation = touch.relation
         while pos < end:
             old = buf[pos] != 78  # K or O, not N
+            unchanged = False
             columns: list[bytes | None] = []
             count = _u16(buf, pos + 1)[0]
             pos += 3
-            for _ in range(count):
+            for number in range(count):
                 kind = buf[pos]
                 if kind == 116 or kind == 98:
                     length = _u32(buf, pos + 1)[0]
@@ -227,6 +238,7 @@ class Decoder:
                     pos += 5 + length
                 elif kind == 110 or kind == 117:
                     columns.append(None)
+                    unchanged = unchanged or (kind == 117 and number == touch.index)
                     pos += 1
                 else:
                     raise DecodeError(f"unknown column kind {chr(kind)!r}")
@@ -236,7 +248,8 @@ class Decoder:
                 value or b"" for column, value in zip(relation.columns, columns, strict=True) if column.in_identity
             )
             value = columns[touch.index]
-            touch.rows[row] = None if old else value
+            if not unchanged:
+                touch.rows[row] = GONE if old else value
             if value is not None:
                 touch.values.add(value)
 
@@ -269,36 +282,39 @@ class Decoder:
 
     # -- everything that is rare
 
-    def _message(self, buf: bytes, pos: int, end: int, kind: int) -> None:
+    def _message(self, buf: bytes, kind: int) -> None:
         match chr(kind):
             case "B":
                 if self.begin is not None:
                     raise DecodeError("a transaction inside a transaction")
-                final_lsn, at, xid = _begin(buf, pos + 1)
+                self._hand_over()  # there is nothing, or it is outside of a transaction
+                final_lsn, at, xid = _begin(buf, 1)
                 self.begin = Begin(final_lsn, at + PG_EPOCH_US, xid)
             case "C":
                 if self.begin is None:
                     raise DecodeError("a commit without a transaction")
                 self._hand_over()
-                _, _, end_lsn, _ = _commit(buf, pos + 1)
+                _, _, end_lsn, _ = _commit(buf, 1)
                 self._out.append(Commit(self.begin, end_lsn))
                 self.begin = None
             case "R":
                 # rows decoded under the old description go out first
                 self._hand_over()
-                relation = _relation(buf, pos + 1, end)
+                relation = _relation(buf, 1, len(buf))
                 self.relations[relation.oid] = relation
                 self._plans.pop(relation.oid, None)
                 self._simple.pop(relation.oid, None)
                 self._out.append(relation)
             case "T":
                 self._hand_over()
-                self._truncate(buf, pos + 1)
+                self._truncate(buf, 1)
             case "M":
                 self._hand_over()
-                transactional = buf[pos + 1] & 1
-                prefix, at = _text(buf, pos + 10, end)
+                transactional = buf[1] & 1
+                prefix, at = _text(buf, 10, len(buf))
                 length = _u32(buf, at)[0]
+                if at + 4 + length > len(buf):
+                    raise DecodeError("a value reaches beyond its message")
                 commit_at = self.begin.commit_at if transactional and self.begin else None
                 self._out.append(Message(prefix, buf[at + 4 : at + 4 + length], commit_at))
             case "O" | "Y":
@@ -316,15 +332,15 @@ class Decoder:
         known = tuple(self.relations[oid] for oid in oids if oid in self.relations)
         self._out.append(Truncate(self.begin, known))
 
-    def _protocol(self, buf: bytes, pos: int, end: int) -> None:
+    def _protocol(self, buf: bytes) -> None:
         """A message of the connection itself, outside of the copy data."""
-        match chr(buf[pos]):
+        match chr(buf[0]):
             case "E":
                 fields: dict[str, str] = {}
-                at = pos + 5
-                while at < end and buf[at]:
+                at = 5
+                while at < len(buf) and buf[at]:
                     code = chr(buf[at])
-                    fields[code], at = _text(buf, at + 1, end)
+                    fields[code], at = _text(buf, at + 1, len(buf))
                 self._hand_over()
                 self._out.append(ServerError(fields.get("C", ""), fields.get("M", "")))
             case "c" | "C":

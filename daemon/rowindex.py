@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import orjson
 
 from daemon.state import StateFile
+from daemon.walevents import GONE
 
 _LOOKUP = "select row, key from rowkey where relation = ? and row in (select value from json_each(?))"
 _SET = """insert or replace into rowkey (relation, row, key)
@@ -27,6 +28,10 @@ SEPARATOR = "\x1f"
 def row_name(identity: bytes) -> str:
     """The stream's identity columns as the index's text key."""
     return identity.decode("utf-8").replace("\x00", SEPARATOR)
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("utf-8") if value is not None else None
 
 
 class RowIndex:
@@ -75,8 +80,8 @@ class RowIndex:
         await self._state.room()
 
     async def swap(self, relation: str, rows: dict[bytes, bytes | None]) -> tuple[set[bytes], int]:
-        """Put the newest values in (None: the row is gone); returns former values, and how many rows went whose value a
-        complete index should have known. While the index is being filled, what is not known is owed a comparison."""
+        """Put the newest values in (None: NULL, GONE: the row went); returns former values, and how many rows went whose
+        value a complete index should have known. While the index is being filled, what is not known is owed a comparison."""
         names = {row_name(row): value for row, value in rows.items()}
         former: dict[str, str | None] = {}
         ask: list[str] = []
@@ -92,15 +97,15 @@ class RowIndex:
                 return connection.execute(_LOOKUP, (relation, wanted)).fetchall()
 
             former.update(await self._state.read(lookup))
-        gone = [name for name, value in names.items() if value is None]
-        kept = [(name, value.decode("utf-8")) for name, value in names.items() if value is not None]
+        gone = [name for name, value in names.items() if value == GONE]
+        kept = [(name, _text(value)) for name, value in names.items() if value != GONE]
         sequence = 0
         if kept:
             sequence = self._state.append(_SET, relation, orjson.dumps(kept).decode())
         if gone:
             sequence = self._state.append(_FORGET, relation, orjson.dumps(gone).decode())
         for name, value in names.items():
-            self._recent[relation, name] = value.decode("utf-8") if value is not None else None
+            self._recent[relation, name] = _text(value) if value != GONE else None
             self._newest[relation, name] = sequence
             self._unflushed.append((sequence, (relation, name)))
         known = {value.encode() for value in former.values() if value is not None}

@@ -33,6 +33,10 @@ class Relation:
         return f"{self.schema}.{self.name}"
 
 
+GONE = b"\xff"
+"""In place of a row's value: the row is no longer there. No text of any encoding is this byte alone."""
+
+
 class Touch:
     """One column of one table that routing wants, and the raw values met since the last `take`.
 
@@ -48,7 +52,7 @@ class Touch:
         self.indexed = indexed
         self.values: set[bytes] = set()
         self.rows: dict[bytes, bytes | None] = {}
-        """For an indexed column: row identity -> newest value; None for a deleted row."""
+        """For an indexed column: row identity -> newest value, None for NULL; GONE for a row that ended."""
 
 
 @dataclass(frozen=True, slots=True)
