@@ -7,6 +7,7 @@ SourceLost (try again) or SourceError (a person must act) naming the query's pla
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,10 @@ SMALLEST: dict[str, Key] = {
     "text": "",
 }
 
+_LOCAL_EPOCH = dt.datetime(2000, 1, 1)  # noqa: DTZ001 -- a timestamp without time zone has none
+_EPOCH = _LOCAL_EPOCH.replace(tzinfo=dt.UTC)
+_LONG = 400  # digits of a whole number from which on Python refuses, or takes its time, to make an int of it
+
 _AUTH = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 _GONE = (
     asyncpg.PostgresConnectionError,
@@ -35,12 +40,23 @@ _GONE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver met a connection that died at an unlucky moment
     asyncpg.QueryCanceledError,
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,
     OSError,
     TimeoutError,
     EOFError,
+)
+
+
+# what a query says of the rows that it met: a value, a second row where one was meant, a domain's check, a raised word
+_OF_THE_ROWS = (
+    asyncpg.DataError,
+    asyncpg.CardinalityViolationError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.RaiseError,
+    asyncpg.ProgramLimitExceededError,
 )
 
 
@@ -77,7 +93,14 @@ def translate(exc: Exception, where: str) -> ErpsyncError:
         return SourceError(f"the DSN cannot be used: {exc}", where=where, code="E-SOURCE-DSN")
     if isinstance(exc, _GONE):
         return SourceLost(_words(exc) or type(exc).__name__, where=where)
-    if isinstance(exc, (asyncpg.DataError, asyncpg.exceptions.DataError)):
+    if isinstance(exc, (ValueError, OverflowError, RecursionError)) and not isinstance(exc, asyncpg.PostgresError):
+        return MappingError(
+            f"a value cannot be shown exactly: {_words(exc)}",
+            where=where,
+            code="E-SQL-VALUE",
+            hint="Cast it in the SQL, or correct the ERP's data.",
+        )
+    if isinstance(exc, _OF_THE_ROWS):
         return MappingError(_words(exc), where=where, code="E-SQL-DATA", hint="The query fails for this key's rows.")
     if isinstance(exc, asyncpg.PostgresError):
         return SourceError(
@@ -103,8 +126,35 @@ def _position(exc: asyncpg.PostgresError) -> str:
     return f" (line {before.count(chr(10)) + 1} of the query)"
 
 
+def _whole(text: str) -> int | Decimal:
+    return int(text) if len(text) < _LONG else Decimal(text)
+
+
 def _exact_json(text: str) -> Any:
-    return json.loads(text, parse_float=Decimal)
+    return json.loads(text, parse_float=Decimal, parse_int=_whole)
+
+
+def _finite(value: int, forever: int) -> int:
+    """The driver shows infinity as the last day that Python knows, which is also a day."""
+    if value in (forever, -forever - 1):
+        raise ValueError("a date or time is infinite")
+    return value
+
+
+def _day(value: tuple[int]) -> dt.date:
+    return dt.date.fromordinal(_finite(value[0], 2**31 - 1) + _EPOCH.toordinal())
+
+
+def _moment(value: tuple[int]) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=_finite(value[0], 2**63 - 1))
+
+
+def _local(value: tuple[int]) -> dt.datetime:
+    return _LOCAL_EPOCH + dt.timedelta(microseconds=_finite(value[0], 2**63 - 1))
+
+
+def _micros(passed: dt.timedelta) -> tuple[int]:
+    return (passed // dt.timedelta(microseconds=1),)
 
 
 async def _init(connection: asyncpg.Connection) -> None:
@@ -112,6 +162,12 @@ async def _init(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=json.dumps, decoder=_exact_json, format="text"
         )
+    for name, encoder, decoder in (
+        ("date", lambda day: (day.toordinal() - _EPOCH.toordinal(),), _day),
+        ("timestamptz", lambda moment: _micros(moment - _EPOCH), _moment),
+        ("timestamp", lambda moment: _micros(moment - _LOCAL_EPOCH), _local),
+    ):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="tuple")
 
 
 @dataclass(frozen=True, slots=True)

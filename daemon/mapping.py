@@ -21,6 +21,8 @@ from daemon.model import Acked, Key, Micros, Missing, Patch
 
 # JavaScript's numbers are exact up to here; larger whole numbers travel as strings
 _LARGEST = 2**53 - 1
+# more than a numeric of PostgreSQL's has; JSON text may say 1e999999999, which nobody can write out
+_DIGITS = 150_000
 
 _REQUIRED: dict[str, tuple[str, ...]] = {
     "stock": ("sku", "available"),
@@ -262,6 +264,8 @@ class Mapper:
             case Decimal():
                 if not value.is_finite():
                     raise self._error(f"`{name}` is {value}: not a number that a store can show")
+                if not -_DIGITS < value.adjusted() < _DIGITS:
+                    raise self._error(f"`{name}` has more digits than a number of PostgreSQL's")
                 return exact(value)
             case float():
                 raise self._error(
