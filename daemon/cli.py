@@ -46,14 +46,19 @@ def _print(text: str = "") -> None:
     sys.stdout.write(f"{text}\n")
 
 
-@app.callback()
-def main_options(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Keeps a storefront true to the ERP, within seconds, and says how stale it is at worst."""
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         _print(f"erpsyncd {__version__}")
         raise typer.Exit(EXIT_DONE)
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Keeps a storefront true to the ERP, within seconds, and says how stale it is at worst."""
 
 
 @app.command()
