@@ -7,11 +7,12 @@ VENV ?= .venv
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(VENV)/bin/python -m pip install --quiet
 ARGS ?=
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test soak lint clean
 
 help:
 	@echo 'make demo    the whole thing on this machine: an ERP, a shop, a business day (Ctrl-C ends it)'
 	@echo 'make test    all tests, on each PostgreSQL server that is found'
+	@echo 'make soak    many seeded runs of faults under load: ERPSYNCD_SEEDS=2000 make soak, ERPSYNCD_SEED=17 to repeat'
 	@echo 'make lint    style, types, direction of imports'
 	@echo 'make clean   remove what the others made'
 
@@ -20,6 +21,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+soak: export ERPSYNCD_SEEDS ?= 2000
+soak: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m pytest -q -s tests/faults/test_seeded_runs.py $(ARGS)
 
 lint: $(VENV)/.linters
 	@$(VENV)/bin/ruff check --quiet .

@@ -23,6 +23,7 @@ from daemon.demo.installation import server_version, system_bin_dirs, wheel_bin_
 from tests.waiting import until
 
 _SCRUBBED = ("PG", "ERPSYNCD_", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_")
+_KEPT = ("ERPSYNCD_SEED", "ERPSYNCD_SEEDS")  # which runs of the fault suite
 
 settings.register_profile("ci", deadline=None, max_examples=60, print_blob=True, derandomize=False)
 settings.register_profile("long", settings.get_profile("ci"), max_examples=3000)
@@ -31,7 +32,7 @@ settings.load_profile("ci")  # --hypothesis-profile=long overrides
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "newest: run on the newest PostgreSQL only, not on each that is here")
-    for name in [name for name in os.environ if name.startswith(_SCRUBBED)]:
+    for name in [name for name in os.environ if name.startswith(_SCRUBBED) and name not in _KEPT]:
         del os.environ[name]
 
 

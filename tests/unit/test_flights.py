@@ -1,0 +1,98 @@
+"""Laws of calls without an answer: which keys are in doubt, and what the ledger has of their documents meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from daemon.flights import Flights, appearing, said
+from daemon.mapping import Change
+from daemon.model import Outcome, Patch, Status
+from daemon.state import StateFile
+
+VERSION = 7
+OK, RETRY, REJECTED = (Outcome("a", status) for status in (Status.OK, Status.RETRY, Status.REJECTED))
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[StateFile]:
+    file = StateFile(tmp_path / "state.db")
+    file.open()
+    writer = asyncio.create_task(file.run())
+    yield file
+    writer.cancel()
+    with suppress(asyncio.CancelledError):
+        await writer
+    file.close()
+
+
+def change(before: bytes | None, after: bytes | None) -> Change:
+    return Change(Patch("a", VERSION, 1, {}), before, after)
+
+
+async def test_a_doubt_is_on_disk_before_the_call_and_outlives_the_process(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    assert flights.depart([1, 2]) == set()
+    await flights.secured()
+    assert Flights(state, 1).keys == {1, 2}
+    assert Flights(state, 2).keys == set()
+
+
+async def test_only_an_answer_ends_a_doubt(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    flights.depart([1, 2])
+    assert flights.depart([2, 3]) == {2}
+    flights.arrive([1, 3, 9])
+    await state.settle()
+    assert 2 in flights
+    assert Flights(state, 1).keys == flights.keys == {2}
+
+
+async def test_a_disk_that_takes_nothing_keeps_no_call(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(state, "_write", full)
+    flights = Flights(state, 1)
+    flights.depart([1])
+    async with asyncio.timeout(10):
+        await flights.secured()
+        await flights.secured()
+    assert state.problem
+    assert 1 in flights
+
+
+@pytest.mark.parametrize("doubted", [False, True])
+@pytest.mark.parametrize("outcome", [None, OK, RETRY, REJECTED])
+def test_a_version_that_was_sent_is_used_up_whatever_the_answer(outcome: Outcome | None, doubted: bool) -> None:
+    """A clock that goes back after a lost answer must not let a younger truth look older to the store."""
+    assert said(change(b"old", b"new"), outcome, doubted)[:2] == ("a", VERSION)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "doubted", "body"),
+    [
+        (b"old", b"new", OK, False, b"new"),
+        (b"old", None, OK, False, None),
+        (b"old", b"new", REJECTED, False, b"old"),
+        (b"old", b"new", None, False, b"old"),
+        (None, b"new", OK, False, b"new"),
+        (None, b"new", None, False, b"new"),
+        (None, b"new", RETRY, False, b"new"),
+        (None, b"new", REJECTED, True, b"new"),
+        (None, b"new", REJECTED, False, None),
+    ],
+)
+def test_a_document_that_may_be_there_is_remembered(
+    before: bytes | None, after: bytes | None, outcome: Outcome | None, doubted: bool, body: bytes | None
+) -> None:
+    assert said(change(before, after), outcome, doubted) == ("a", VERSION, body)
+
+
+def test_documents_that_a_call_may_be_the_first_to_show_are_known_before_it() -> None:
+    assert appearing([change(b"old", b"new"), change(None, b"new")]) == [("a", VERSION, b"new")]
