@@ -67,7 +67,7 @@ class Load:
                     connection = await asyncpg.connect(self.dsn)
                 await self._transaction(connection)
                 self.committed += 1
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 if connection is not None:
                     connection.terminate()
                 connection = None
