@@ -7,12 +7,13 @@ VENV ?= .venv
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(VENV)/bin/python -m pip install --quiet
 ARGS ?=
 
-.PHONY: help demo test soak lint clean
+.PHONY: help demo test soak bench lint clean
 
 help:
 	@echo 'make demo    the whole thing on this machine: an ERP, a shop, a business day (Ctrl-C ends it)'
 	@echo 'make test    all tests, on each PostgreSQL server that is found'
 	@echo 'make soak    many seeded runs of faults under load: ERPSYNCD_SEEDS=2000 make soak, ERPSYNCD_SEED=17 to repeat'
+	@echo 'make bench   measurements beside peers: make bench ARGS="ingest latency idle storm"'
 	@echo 'make lint    style, types, direction of imports'
 	@echo 'make clean   remove what the others made'
 
@@ -25,6 +26,10 @@ test: $(VENV)/.installed
 soak: export ERPSYNCD_SEEDS ?= 2000
 soak: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m pytest -q -s tests/faults/test_seeded_runs.py $(ARGS)
+
+bench: $(VENV)/.installed
+	@$(PIP) -e '.[bench]'
+	@exec $(VENV)/bin/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.linters
 	@$(VENV)/bin/ruff check --quiet .

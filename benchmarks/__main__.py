@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ingest latency storm]`: run, print a table, write benchmarks/results/<time>.json."""
+"""`python -m benchmarks [ingest latency idle storm]`: run, print a table, write benchmarks/results/<time>.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ingest, latency, storm
+from benchmarks import idle, ingest, latency, storm
 
 GOALS = {
     "keys dirty before: wall ratio": "<= 0.6",
@@ -28,12 +28,13 @@ GOALS = {
     "storm peak RSS MB": "<= 256",
     "storm drained documents/s": ">= 5000",
     "unchanged keys/s": ">= 20000",
+    "idle daemon % of a core": "< 1",
     "compare peak RSS MB": "<= 300",
 }
 
 
 def main(names: list[str]) -> None:
-    names = names or ["ingest", "latency", "storm"]
+    names = names or ["ingest", "latency", "idle", "storm"]
     results: dict[str, Any] = {"machine": platform.platform(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if "ingest" in names:
         results["ingest"] = ingest.run()
@@ -41,6 +42,8 @@ def main(names: list[str]) -> None:
         results["latency 1000/s"] = uvloop.run(latency.run(1000, 60))
         results["latency 1000/s over 4 entities"] = uvloop.run(latency.run(1000, 60, spread=4))
         results["latency 50/s"] = uvloop.run(latency.run(50, 30))
+    if "idle" in names:
+        results["idle"] = uvloop.run(idle.run())
     for size in (10_000, 100_000, 1_000_000):
         if "storm" in names or f"storm{size}" in names:
             results[f"storm {size}"] = uvloop.run(storm.run(size))

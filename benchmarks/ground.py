@@ -186,8 +186,14 @@ all_keys = "select id from item where id > $1 order by id limit $2"
 table = "public.{table}"
 key = "item_id"
 """
-STOCK_SQL = "select i.id as key, i.sku, s.on_hand as available from stock_level s join item i on i.id = s.item_id where i.id = any($1)"
-PRICE_SQL = "select i.id as key, i.sku, 'EUR' as currency, p.amount from price p join item i on i.id = p.item_id where i.id = any($1)"
+STOCK_SQL = (
+    "select i.id as key, i.sku, s.on_hand as available "
+    "from stock_level s join item i on i.id = s.item_id where i.id = any($1)"
+)
+PRICE_SQL = (
+    "select i.id as key, i.sku, 'EUR' as currency, p.amount "
+    "from price p join item i on i.id = p.item_id where i.id = any($1)"
+)
 
 
 def entity(name: str, kind: str, sql: str, table: str) -> str:

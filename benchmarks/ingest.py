@@ -7,8 +7,10 @@ the last row is durable.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -38,7 +40,7 @@ async def _prepare(cluster: Cluster, rows: int) -> str:
         create table stock_level (item_id bigint primary key, on_hand numeric, note text);
         insert into stock_level select g, 0, 'a note' from generate_series(1, {KEYS}) g;
         create publication erpsyncd for table stock_level""")
-    for slot in ("peer", "dirty", "clean"):
+    for slot in ("peer", "psycopg2", "dirty", "clean"):
         await connection.execute("select pg_create_logical_replication_slot($1, 'pgoutput')", slot)
     await connection.execute(f"""
         do $$ begin for i in 0..{rows // 100 - 1} loop
@@ -67,6 +69,43 @@ def _peer(cluster: Cluster, end: str) -> tuple[float, float]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - start, used
+
+
+_PSYCOPG2 = """
+import sys
+import psycopg2, psycopg2.extras
+dsn, end = sys.argv[1], int(sys.argv[2])
+connection = psycopg2.connect(dsn, connection_factory=psycopg2.extras.LogicalReplicationConnection)
+cursor = connection.cursor()
+options = {"proto_version": "1", "publication_names": "erpsyncd"}
+cursor.start_replication(slot_name="psycopg2", decode=False, options=options, status_interval=10)
+class Enough(Exception): pass
+rows = set()
+def take(message):
+    payload = message.payload
+    if payload[0] in b"UI":
+        size = int.from_bytes(payload[9:13], "big")
+        rows.add(payload[13:13 + size])
+    if message.data_start >= end or message.wal_end >= end and payload[0] in b"C":
+        message.cursor.send_feedback(flush_lsn=message.data_start)
+        raise Enough
+try:
+    cursor.consume_stream(take)
+except Enough:
+    pass
+"""
+
+
+def _psycopg2(cluster: Cluster, end: str) -> tuple[float, float] | None:
+    """The same log through psycopg2's replication cursor, keys collected in a set; None where it is not installed."""
+    if importlib.util.find_spec("psycopg2") is None:
+        return None
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    # the last commit's own record begins a little before its end
+    last = str(parse_lsn(end) - 200)
+    subprocess.run([sys.executable, "-c", _PSYCOPG2, cluster.dsn(), last], check=True, timeout=300)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 async def _ours(cluster: Cluster, slot: str, end: str) -> tuple[float, float]:
@@ -109,9 +148,12 @@ def run(rows: int = 1_000_000) -> dict[str, Any]:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             dirty = runner.run(_ours(cluster, "dirty", end))
             peer = _peer(cluster, end)
+            other = _psycopg2(cluster, end)
             clean = runner.run(_ours(cluster, "clean", end))
     for name, (wall, cpu) in {"peer": peer, "keys dirty before": dirty, "keys clean before": clean}.items():
         figures[f"{name}: wall s"], figures[f"{name}: cpu s"] = round(wall, 2), round(cpu, 2)
+    if other is not None:
+        figures["psycopg2: wall s"], figures["psycopg2: cpu s"] = round(other[0], 2), round(other[1], 2)
     for name, (wall, cpu) in {"keys dirty before": dirty, "keys clean before": clean}.items():
         figures[f"{name}: wall ratio"], figures[f"{name}: cpu ratio"] = (
             round(wall / peer[0], 2),
