@@ -9,6 +9,7 @@ Message formats: PostgreSQL documentation, "Streaming Replication Protocol" and 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daemon.errors import DecodeError
@@ -40,11 +41,15 @@ _u64 = struct.Struct(">Q").unpack_from
 _i64 = struct.Struct(">q").unpack_from
 _begin = struct.Struct(">QqI").unpack_from
 _commit = struct.Struct(">BQQq").unpack_from
-# CopyData, XLogData, row message, table, new row, its columns, the first column's kind and size
-_head_struct = struct.Struct(">BIB24xBIBHBI")
+# CopyData, XLogData, row message, table, shape (a new row of so many columns, the first one a text), size of that column
+_head_struct = struct.Struct(">BIB24xBIII")
 _head, _HEAD_SIZE = _head_struct.unpack_from, _head_struct.size
 _ROW_SIZE = 38  # the least that a row message can have: a table, one tuple without columns
 _status = struct.Struct(">cIcQQQqB").pack
+
+
+def _nothing(_value: bytes) -> None:
+    """No table is at hand."""
 
 
 def status_update(durable: Lsn, now: Micros, *, reply: bool = False) -> bytes:
@@ -61,7 +66,7 @@ class Decoder:
     begin: Begin | None = None
     rows_total: int = 0
     _plans: dict[int, Plan] = field(default_factory=dict)
-    _simple: dict[int, Touch] = field(default_factory=dict)
+    _simple: dict[int, tuple[Touch, int]] = field(default_factory=dict)
     """Tables whose plan is one unindexed first column: the usual case, decoded without a call."""
     _dirty: dict[Touch, None] = field(default_factory=dict)
     _parts: list[bytes] = field(default_factory=list)
@@ -109,26 +114,32 @@ class Decoder:
 
     def _scan(self, buf: bytes) -> int:
         pos, end = 0, len(buf)
-        simple, seen = self._simple, self._dirty
-        while end - pos >= _HEAD_SIZE:
+        head, size_of_head, simple = _head, _HEAD_SIZE, self._simple
+        table, shape_of_row, rows = 0, 0, 0
+        add: Callable[[bytes], None] = _nothing
+        while end - pos >= size_of_head:
             # one look at the usual row message: an insert or update without an old row, one wanted column, which is first
-            copy, length, part, kind, oid, row, _, column, size = _head(buf, pos)
+            copy, length, part, kind, oid, shape, size = head(buf, pos)
             after = pos + 1 + length
             if after > end:
                 break
-            if copy == 100 and part == 119 and row == 78 and column == 116 and (kind == 85 or kind == 73):
-                touch = simple.get(oid)
-                stop = pos + _HEAD_SIZE + size
-                if touch is not None and stop <= after:
-                    self.rows_total += 1
-                    seen[touch] = None
-                    touch.values.add(buf[pos + _HEAD_SIZE : stop])
+            if copy == 100 and part == 119 and (kind == 85 or kind == 73):
+                if oid != table and oid in simple:
+                    table, (touch, shape_of_row) = oid, simple[oid]
+                    self._dirty[touch] = None
+                    add = touch.values.add
+                stop = pos + size_of_head + size
+                if oid == table and shape == shape_of_row and stop <= after:
+                    rows += 1
+                    add(buf[pos + size_of_head : stop])
                     pos = after
                     continue
+            table = 0  # what follows may hand the values over, or describe the table anew
             if length < 4:
                 raise DecodeError(f"message of length {length}")
             self._one(buf, pos, after)
             pos = after
+        self.rows_total += rows
         while end - pos >= 5:
             length = _u32(buf, pos + 1)[0]
             if length < 4:
@@ -259,7 +270,7 @@ class Decoder:
             raise DecodeError(f"a row of table {oid}, which was not announced")
         plan = self._plans[oid] = self.planner(relation)
         if len(plan) == 1 and plan[0].index == 0 and not plan[0].indexed:
-            self._simple[oid] = plan[0]
+            self._simple[oid] = plan[0], 78 << 24 | len(relation.columns) << 8 | 116
         return plan
 
     def _hand_over(self) -> None:
