@@ -161,6 +161,7 @@ class Queue:
             if wait is None:
                 continue
             self.attempts[key] = wait.attempt
+            self.ready.set()
             if wait.durable:
                 self.fresh[key] = wait.tag
                 self.order.appendleft(key)

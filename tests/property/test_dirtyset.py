@@ -296,6 +296,12 @@ class Machine(RuleBasedStateMachine):
         assert {key: parked.kind for key, parked in self.queue.parked.items()} == self.truth.parked
 
     @invariant()
+    def what_can_be_claimed_is_announced(self) -> None:
+        if hasattr(self, "set"):
+            due = self.queue.fresh or (self.page & set(self.queue.background) and not self.queue.spilled)
+            assert self.queue.ready.is_set() or not due, "a worker sleeps although there is work"
+
+    @invariant()
     def a_page_is_over_when_each_key_is_compared_or_marked(self) -> None:
         if hasattr(self, "set") and self.queue.settled.is_set():
             self.page = {key for key in self.page if not self.truth.marks.get(key)}

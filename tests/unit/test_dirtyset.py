@@ -220,6 +220,17 @@ async def test_marking_a_fresh_key_again_costs_no_write(make: Callable[[int], Gr
     assert ground.state._appended == before
 
 
+async def test_keys_that_waited_together_are_all_announced(make: Callable[[int], Ground]) -> None:
+    """More of them than one claim takes: the rest must not sleep until the next mark."""
+    ground = make(100)
+    ground.mark(*range(10))
+    ground.set.fail(NAME, ground.claim(), 5.0)
+    assert ground.claim(now=1.0) == {}
+    assert not ground.queue.ready.is_set()
+    assert len(ground.claim(limit=4, now=6.0)) == 4
+    assert ground.queue.ready.is_set()
+
+
 async def test_a_refill_that_cannot_read_is_tried_again(
     make: Callable[[int], Ground], monkeypatch: pytest.MonkeyPatch
 ) -> None:
