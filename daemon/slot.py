@@ -188,7 +188,12 @@ class SlotKeeper:
                 self._dsn,
                 timeout=10,
                 command_timeout=20,
-                server_settings={"application_name": "erpsyncd slot", "statement_timeout": "0"},
+                server_settings={
+                    "application_name": "erpsyncd slot",
+                    "statement_timeout": "0",
+                    # the canary is nothing that a standby must have: it neither waits for one nor holds up a slot's making
+                    "synchronous_commit": "local",
+                },
             )
         except Exception as exc:
             raise translate(exc, "erp.replication_dsn") from exc
