@@ -110,16 +110,18 @@ class Ledger:
         def ask(connection: sqlite3.Connection) -> list[tuple[str, Key]]:
             return connection.execute(_OWNERS, (queue, wanted)).fetchall()
 
+        newer = self._not_on_disk(queue)  # may be there by the time of the answer, and yet not be in it
         found: dict[str, set[Key]] = {}
         for id_, key in await self._state.read(ask):
             found.setdefault(id_, set()).add(key)
-        for number, key in self._pinned:  # newer than the disk
-            if number == queue:
-                documents = self._cache[number, key]
-                for id_ in documents.keys() & set(ids):
-                    shown = documents[id_].body is not None
-                    (found.setdefault(id_, set()).add if shown else found.setdefault(id_, set()).discard)(key)
+        for key, documents in {**newer, **self._not_on_disk(queue)}.items():
+            for id_ in documents.keys() & set(ids):
+                shown = documents[id_].body is not None
+                (found.setdefault(id_, set()).add if shown else found.setdefault(id_, set()).discard)(key)
         return found
+
+    def _not_on_disk(self, queue: int) -> dict[Key, KeyDocuments]:
+        return {key: self._cache[number, key] for number, key in self._pinned if number == queue}
 
     async def keys(self, queue: int, after: Key, limit: int) -> list[Key]:
         """A page of the keys with documents in the store, in key order."""
