@@ -321,7 +321,7 @@ class App:
     def rescan(self, entity: str, since: Micros, reason: str, xid: Xid) -> None:
         """Compare all keys of an entity in every store."""
         for name in queues_of(self.config, entity):
-            self.backfills[name].request(since, reason, xid)
+            self.backfills[name].request(since, reason, xid, patient=True)
 
     def _compare_entity(self, entity: str, reason: str) -> None:
         for name in queues_of(self.config, entity):

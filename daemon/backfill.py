@@ -24,7 +24,8 @@ from daemon.state import StateFile
 PAGE = 2_000
 _RETRY_S = 2.0
 _REPORT_S = 10.0
-_STORE = "insert or replace into job (queue, phase, cursor, since, done, xid, mapping) values (?, ?, ?, ?, ?, ?, ?)"
+_STORE = """insert or replace into job (queue, phase, cursor, since, done, xid, mapping, again, again_xid)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _HIDDEN_S = 0.05
 
 
@@ -41,6 +42,15 @@ class Job:
     total: int | None = None
     xid: Xid | None = None
     """Transaction that made it necessary; no page is read before it is visible."""
+    again: Micros | None = None
+    """Commit time of the oldest change that came when it was under way, and asks for another comparison after it."""
+    again_xid: Xid | None = None
+    begun: bool = False
+
+    @property
+    def oldest(self) -> Micros | None:
+        """Commit time of the oldest change whose keys are not all compared."""
+        return min((at for at in (self.since, self.again) if at), default=None)
 
     @property
     def progress(self) -> float | None:
@@ -93,21 +103,34 @@ class Backfill:
 
     def _load(self) -> tuple[Job, str]:
         """The stored job, and the mapping that it was for; empty when there is none."""
-        sql = "select phase, cursor, since, done, xid, mapping from job where queue = ?"
+        sql = "select phase, cursor, since, done, xid, mapping, again, again_xid from job where queue = ?"
         rows = self._state.query(sql, (self._queue,))
         if not rows:
             return Job(), ""
-        phase, cursor, since, done, xid, mapping = rows[0]
+        phase, cursor, since, done, xid, mapping, again, again_xid = rows[0]
         first = not phase.endswith("+") and phase != "done"
-        return Job(phase.removesuffix("+"), cursor, since, done, first=first, xid=xid), mapping
+        job = Job(phase.removesuffix("+"), cursor, since, done, first, None, xid, again, again_xid)
+        job.begun = job.phase == "store" or cursor is not None
+        return job, mapping
 
-    def request(self, since: Micros, reason: str, xid: Xid | None = None, *, renumbered: bool = False) -> None:
+    def request(
+        self, since: Micros, reason: str, xid: Xid | None = None, *, renumbered: bool = False, patient: bool = False
+    ) -> None:
         """Compare everything, from the beginning; durable with the marks around it. `xid` made it necessary; those of
-        earlier requests mean nothing any more when the ERP's transactions are `renumbered`."""
-        busy = self.job.phase != "done"
-        oldest = min((s for s in (self.job.since if busy else 0, since) if s), default=0)
-        earlier = self.job.xid if busy and not renumbered else None
-        newest = max((x for x in (earlier, xid) if x is not None), default=None)
+        earlier requests mean nothing any more when the ERP's transactions are `renumbered`.
+
+        A `patient` one lets a comparison that is under way end and comes after it: requests of this kind may keep coming,
+        and must not keep it from ever ending."""
+        job = self.job
+        busy = job.phase != "done"
+        if patient and busy and job.begun:
+            job.again = min(job.again or since, since)
+            job.again_xid = _newest(job.again_xid, xid)
+            self._save()
+            return
+        oldest = min((s for s in ((job.since, job.again, since) if busy else (since,)) if s), default=0)
+        earlier = _newest(job.xid, job.again_xid) if busy and not renumbered else None
+        newest = _newest(earlier, xid)
         self.job = Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest)
         self._save()
         log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)
@@ -116,7 +139,8 @@ class Backfill:
     def _save(self) -> None:
         job = self.job
         phase = job.phase if job.first or job.phase == "done" else f"{job.phase}+"
-        self._state.append(_STORE, self._queue, phase, job.cursor, job.since, job.done, job.xid, self._mapping)
+        row = (phase, job.cursor, job.since, job.done, job.xid, self._mapping, job.again, job.again_xid)
+        self._state.append(_STORE, self._queue, *row)
 
     async def run(self) -> None:
         """Work whenever there is a comparison to do; for the life of the daemon."""
@@ -143,6 +167,7 @@ class Backfill:
         log.info("backfill", f"{self.name}: comparing {_of(job)} keys", entity=self.name.entity, store=self.name.store)
         while job.phase != "done":
             await self._visible(job)
+            job.begun = True
             keys = await self._page(job)
             if keys:
                 self._dirty.offer(self.name, keys, job.since or self._now())
@@ -160,7 +185,12 @@ class Backfill:
                 job.phase, job.cursor = ("store", None) if job.phase == "erp" else ("done", None)
             if job.phase == "done":
                 job.since, self.loaded = 0, True
+                if job.again is not None:
+                    self.job = Job("erp", None, job.again, first=False, xid=job.again_xid)
             self._save()
+            if job is not self.job:
+                job, started, first = self.job, loop.time(), 0
+                job.total = await self._count()
             if loop.time() - reported > _REPORT_S:
                 reported = loop.time()
                 rate = (job.done - first) / (reported - started)
@@ -207,6 +237,10 @@ class Backfill:
         except ErpsyncError:
             return None  # a figure for the display only; the pages themselves will say what is wrong
         return int(rows[0][0])
+
+
+def _newest(one: Xid | None, other: Xid | None) -> Xid | None:
+    return max((xid for xid in (one, other) if xid is not None), default=None)
 
 
 def _of(job: Job) -> str:

@@ -99,7 +99,7 @@ def _queue_view(parts: Parts, name: QueueName, now: Micros) -> QueueView:
     entity = parts.config.entity[name.entity]
     worker, backfill = parts.workers[name], parts.backfills[name]
     stats = parts.dirty.stats(name)
-    ages = [stats.oldest, backfill.job.since or None]
+    ages = [stats.oldest, backfill.job.oldest]
     stopped = worker.stopped or backfill.problem or parts.ingest.progress.stopped.get(name.entity, "")
     for lookup in parts.lookups:
         if lookup.entity == name.entity:

@@ -58,7 +58,7 @@ _MIGRATIONS = (
     insert into source (one) values (1);
     create table job (
         queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
-        xid integer, mapping text not null);
+        xid integer, mapping text not null, again integer, again_xid integer);
     create table poll (name text primary key, last text not null);
     create table published (relation text primary key, member text not null) without rowid;
     create table indexed (relation text primary key, complete integer not null) without rowid;
