@@ -82,10 +82,10 @@ class Gate:
                 self._failed(exc, started)
                 raise
             except BaseException:
-                self.breaker.abandoned()
+                self.breaker.abandoned(started)
                 raise
             self._metrics.request(self.name, "ok", loop.time() - started)
-            self._answered()
+            self._answered(started)
             return answer
 
     async def _token(self, lane: Lane) -> None:
@@ -101,7 +101,7 @@ class Gate:
 
     def _failed(self, exc: StoreError, started: float) -> None:
         if exc.code in _OF_THE_BATCH or exc.retry is Retry.NEVER:
-            self._answered()  # the store is well; it is this batch that it does not want
+            self._answered(started)  # the store is well; it is this batch that it does not want
             return
         self.breaker.failed(asyncio.get_running_loop().time(), exc, started)
         if exc.code == _THROTTLED:
@@ -109,11 +109,10 @@ class Gate:
         self._metrics.error(exc.code)
         self._edge.down(str(exc), code=exc.code)
 
-    def _answered(self) -> None:
+    def _answered(self, started: float) -> None:
         self.reached = True
-        if self.breaker.open or self._edge.is_down:
+        if self.breaker.succeeded(started) and self._edge.is_down:
             self._edge.up("the store answers again")
-        self.breaker.succeeded()
 
 
 def gates_of(config: Config, metrics: Metrics) -> dict[str, Gate]:

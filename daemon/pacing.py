@@ -111,15 +111,19 @@ class Breaker:
             self._probing, self._probed_at = True, now
         return wait
 
-    def succeeded(self) -> None:
-        """The store answered."""
+    def succeeded(self, started: float | None = None) -> bool:
+        """The store answered; returns whether calls may go. One that was out before it opened does not close it: the store
+        may have asked for time since."""
+        if self._failures and started is not None and not self._is_probe(started):
+            return False
         self._failures = 0
         self._probing = False
         self.reason, self.operator, self.since = "", False, None
+        return True
 
     def failed(self, now: float, error: StoreError, started: float | None = None) -> None:
         """The store as a whole did not take a call."""
-        if self._failures and (not self._probing or (started is not None and started < self._probed_at)):
+        if self._failures and not self._is_probe(started):
             # a call that was out when the breaker opened: no new evidence, but its word on when to come back counts
             self._retry_at = max(self._retry_at, now + (error.retry_after or 0.0))
             if error.retry is Retry.OPERATOR and not self.operator:
@@ -134,9 +138,13 @@ class Breaker:
         backoff = self._operator_backoff if self.operator else self._backoff
         self._retry_at = now + backoff.wait(self._failures, self._random, error.retry_after)
 
-    def abandoned(self) -> None:
-        """The probe was cancelled before it had an answer."""
-        self._probing = False
+    def abandoned(self, started: float | None = None) -> None:
+        """A call was cancelled before it had an answer; if it was the probe, the next one may go."""
+        if self._is_probe(started):
+            self._probing = False
+
+    def _is_probe(self, started: float | None) -> bool:
+        return self._probing and (started is None or started >= self._probed_at)
 
 
 class Aimd:

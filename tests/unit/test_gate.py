@@ -1,0 +1,146 @@
+"""Laws of the door to a store: who may call while it is lost, and whose word closes the breaker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from daemon.errors import Retry, StoreError
+from daemon.gate import NOT_NOW, Gate
+from daemon.metrics import Metrics
+from daemon.model import Lane, Limits, Outcome, Patch, Status
+from tests.waiting import until
+
+PATCH = Patch("A", 1, 0, {"x": 1})
+
+
+class Store:
+    """Each call waits for its answer, which the test gives."""
+
+    def __init__(self) -> None:
+        self.limits = Limits(concurrency=4, per_second=1000, burst=1000)
+        self.calls: list[asyncio.Future[Sequence[Outcome]]] = []
+
+    async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        answer: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        self.calls.append(answer)
+        return await answer
+
+    async def check(self) -> None:
+        await self.apply("", ())
+
+    def take(self, number: int) -> None:
+        self.calls[number].set_result([Outcome("A", Status.OK)])
+
+    def refuse(
+        self, number: int, retry: Retry = Retry.LATER, retry_after: float | None = None, code: str = "E-X"
+    ) -> None:
+        self.calls[number].set_exception(StoreError("no", retry=retry, retry_after=retry_after, code=code))
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def gate(store: Store) -> Gate:
+    return Gate("shop", store, Metrics([]), fast_share=0.5)  # type: ignore[arg-type]
+
+
+async def called(gate: Gate, store: Store, count: int = 1) -> list[asyncio.Task[Any]]:
+    before = len(store.calls)
+    tasks = [asyncio.create_task(gate.apply("stock", [PATCH], Lane.FAST)) for _ in range(count)]
+    await until(lambda: len(store.calls) == before + count)
+    return tasks
+
+
+async def test_a_call_that_was_out_before_does_not_end_the_time_that_the_store_asked_for(
+    gate: Gate, store: Store
+) -> None:
+    early, refused = await called(gate, store, 2)
+    store.refuse(1, retry_after=30.0, code="E-STORE-THROTTLED")
+    with pytest.raises(StoreError):
+        await refused
+    store.take(0)
+    assert [outcome.status for outcome in await early] == [Status.OK]
+    assert gate.breaker.open
+    assert gate.breaker.closed_for(asyncio.get_running_loop().time()) > 25
+    with pytest.raises(StoreError) as told:
+        await gate.apply("stock", [PATCH], Lane.FAST)
+    assert told.value.code == NOT_NOW
+    assert len(store.calls) == 2
+
+
+async def test_the_probe_alone_goes_and_its_answer_closes_the_breaker(gate: Gate, store: Store) -> None:
+    (lost,) = await called(gate, store)
+    store.refuse(0)
+    with pytest.raises(StoreError):
+        await lost
+    await asyncio.wait_for(gate.wait(), 5)
+    (probe,) = await called(gate, store)
+    with pytest.raises(StoreError) as told:
+        await gate.apply("stock", [PATCH], Lane.FAST)
+    assert told.value.code == NOT_NOW
+    store.take(1)
+    await probe
+    assert not gate.breaker.open
+    await called(gate, store, 2)
+    store.take(2)
+    store.take(3)
+
+
+async def test_a_cancelled_probe_lets_the_next_one_go(gate: Gate, store: Store) -> None:
+    (lost,) = await called(gate, store)
+    store.refuse(0)
+    with pytest.raises(StoreError):
+        await lost
+    await gate.wait()
+    (probe,) = await called(gate, store)
+    probe.cancel()
+    await asyncio.wait([probe])
+    await asyncio.wait_for(gate.wait(), 5)
+    (second,) = await called(gate, store)
+    store.take(2)
+    await second
+    assert not gate.breaker.open
+
+
+async def test_a_cancelled_call_that_is_not_the_probe_lets_no_second_one_go(gate: Gate, store: Store) -> None:
+    early, refused = await called(gate, store, 2)
+    store.refuse(1)
+    with pytest.raises(StoreError):
+        await refused
+    await gate.wait()
+    (probe,) = await called(gate, store)
+    early.cancel()
+    await asyncio.wait([early])
+    with pytest.raises(StoreError) as told:
+        await gate.apply("stock", [PATCH], Lane.FAST)
+    assert told.value.code == NOT_NOW
+    store.take(2)
+    await probe
+
+
+@pytest.mark.parametrize("code", ["E-STORE-REFUSED", "E-STORE-TOO-LARGE"])
+async def test_a_store_that_does_not_want_a_batch_is_well(gate: Gate, store: Store, code: str) -> None:
+    (call,) = await called(gate, store)
+    store.refuse(0, Retry.NEVER, code=code)
+    with pytest.raises(StoreError):
+        await call
+    assert not gate.breaker.open
+    assert gate.reached
+
+
+async def test_no_more_calls_are_out_than_the_store_bears(gate: Gate, store: Store) -> None:
+    tasks = [asyncio.create_task(gate.apply("stock", [PATCH], Lane.FAST)) for _ in range(6)]
+    await until(lambda: len(store.calls) == 4)
+    await asyncio.sleep(0.01)
+    assert len(store.calls) == 4
+    for number in range(6):
+        await until(lambda number=number: len(store.calls) > number)
+        store.take(number)
+    await asyncio.gather(*tasks)
