@@ -383,19 +383,17 @@ def exact(value: Decimal) -> int | str:
     """A finite decimal as JSON has it here: whole numbers as integers, others as strings with the ERP's digits."""
     if not value:
         return 0
-    if value != value.to_integral_value():
-        return format(value, "f")
-    if value.adjusted() < 16 and -_LARGEST <= (whole := int(value)) <= _LARGEST:
-        return whole
-    return format(value, "f").partition(".")[0]
+    whole = value == value.to_integral_value()
+    if whole and value.adjusted() < 16 and -_LARGEST <= (number := int(value)) <= _LARGEST:
+        return number
+    return format(value, "f").partition(".")[0] if whole else format(value, "f")
 
 
 def _differ(name: str, fields: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """Whether a field is not the same JSON in both; absent is not null, and true is not 1."""
     if name not in fields or name not in known:
         return True
-    new, old = fields[name], known[name]
-    return new is not old and orjson.dumps(new, option=_JSON) != orjson.dumps(old, option=_JSON)
+    return orjson.dumps(fields[name], option=_JSON) != orjson.dumps(known[name], option=_JSON)
 
 
 def _ticked(names: Iterable[str]) -> str:

@@ -185,7 +185,9 @@ class Operations:
         source = self._parts.source
         if source.state not in ("streaming", "polling"):
             # a standby's ledger is old, and without the ERP nothing tells a change on its way from a difference
-            raise SourceLost(f"nothing can be compared while the source is {source.state}: {source.reason}".rstrip(": "))
+            raise SourceLost(
+                f"nothing can be compared while the source is {source.state}: {source.reason}".rstrip(": ")
+            )
         for name in names:
             if not self._parts.backfills[name].loaded:
                 raise ErpsyncError(

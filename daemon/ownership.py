@@ -7,7 +7,7 @@ no longer gives it; and no two writes of one id are in flight at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Change, Documents
@@ -15,6 +15,19 @@ from daemon.model import Acked, Key
 
 Changes = dict[Key, list[Change]]
 Ledgered = dict[Key, list[tuple[str, int, bytes | None]]]
+_NOTHING = Acked("", 0, None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What may not be sent, and what follows from it."""
+
+    later: set[Key]
+    """Keys to be tried again shortly."""
+    heirs: set[Key]
+    """Keys that got a document from another one: in doubt until the store has answered for them."""
+    ledgered: Ledgered
+    """A tombstone for each key that lost a document, its last word for each heir."""
 
 
 class Ownership:
@@ -28,9 +41,8 @@ class Ownership:
 
     async def sort_out(
         self, changes: Changes, documents: Mapping[Key, Documents], known: Mapping[Key, KeyDocuments]
-    ) -> tuple[set[Key], Ledgered]:
-        """Take from `changes` what may not be sent: returns the keys to be tried again shortly, and what the ledger is to
-        have of documents that another key shows now: a tombstone for the key that lost one, its word for the other."""
+    ) -> Sorted:
+        """Take from `changes` what may not be sent now, or not for this key."""
         later = {key for key, mine in changes.items() if any(change.patch.id in self._flying for change in mine)}
         for key in later:
             del changes[key]
@@ -42,24 +54,24 @@ class Ownership:
                 taken |= ids
             else:
                 later.add(key)
-        ledgered = passed
-        for key, tombstones in lost.items():
-            if key not in later:
-                ledgered.setdefault(key, []).extend(tombstones)
         for key in later & changes.keys():
             del changes[key]
-        return later, ledgered
+        heirs = set(passed)
+        for key in lost.keys() - later:
+            passed.setdefault(key, []).extend(lost[key])
+        return Sorted(later, heirs, passed)
 
     async def _moved(
         self, changes: Changes, documents: Mapping[Key, Documents], known: Mapping[Key, KeyDocuments]
     ) -> tuple[Ledgered, Ledgered]:
+        """Tombstones for keys that lost a document to another one, and what the store shows of it for that one."""
         none: Documents = {}
-        gone: dict[str, Key] = {}
+        gone: dict[str, list[Key]] = {}
         for key, mine in changes.items():
             given = documents.get(key, none)
             for change in mine:
                 if change.patch.id not in given:
-                    gone[change.patch.id] = key
+                    gone.setdefault(change.patch.id, []).append(key)
         lost: Ledgered = {}
         passed: Ledgered = {}
         if not gone:
@@ -68,33 +80,32 @@ class Ownership:
         heirs: dict[str, Key] = {}
         for key, given in documents.items():
             heirs.update(dict.fromkeys(given.keys() & gone.keys(), key))
-        for id_, key in gone.items():
+        for id_, keys in gone.items():
+            newest = max(keys, key=lambda key: known[key][id_].version)
             heir = heirs.get(id_)
-            if heir is None and not owners.get(id_, set()) - {key}:
-                continue
-            change = next(change for change in changes[key] if change.patch.id == id_)
-            changes[key].remove(change)
-            lost.setdefault(key, []).append((id_, change.patch.version, None))
-            shown = known[key][id_]
-            held = known.get(heir, {}).get(id_) if heir is not None else None
-            if heir is not None and heir in known and (held is None or held.body is None):
+            losers = keys if heir is not None or owners[id_] else [key for key in keys if key != newest]
+            version = max(
+                known[newest][id_].version + 1, *(_take(changes, key, id_).patch.version for key in losers), 0
+            )
+            for key in losers:
+                lost.setdefault(key, []).append((id_, version, None))
+            if heir is not None and known[heir].get(id_, _NOTHING).body is None:
                 # it is not sent for the new key yet, and may never be: what the store shows stays known
-                passed.setdefault(heir, []).append((id_, change.patch.version, shown.body))
+                shown = known[newest][id_]
+                passed.setdefault(heir, []).append((id_, version, shown.body))
                 if heir in changes:
-                    changes[heir] = [_follow(c, change, shown) if c.patch.id == id_ else c for c in changes[heir]]
+                    changes[heir] = [_follow(c, version, shown) if c.patch.id == id_ else c for c in changes[heir]]
         return lost, passed
 
-    async def _owners(self, gone: Mapping[str, Key]) -> dict[str, set[Key]]:
+    async def _owners(self, gone: Mapping[str, list[Key]]) -> dict[str, set[Key]]:
         """Which other keys the ledger has these documents for; not as what was left when that key went itself."""
         owners = await self._ledger.owners(self._queue, gone.keys())
-        others = {other for id_, keys in owners.items() for other in keys if other != gone[id_]}
-        if not others:
-            return {}
-        known = await self._ledger.lookup(self._queue, others, keep=False)
+        owners = {id_: owners.get(id_, set()).difference(keys) for id_, keys in gone.items()}
+        known = await self._ledger.lookup(self._queue, set().union(*owners.values()), keep=False)
 
         def shows(key: Key, id_: str) -> bool:
-            acked = known[key].get(id_) if key in known else None
-            return acked is not None and acked.body is not None and not self._zeroed(acked.body)
+            body = known[key].get(id_, _NOTHING).body
+            return body is not None and not self._zeroed(body)
 
         return {id_: {key for key in keys if shows(key, id_)} for id_, keys in owners.items()}
 
@@ -107,7 +118,13 @@ class Ownership:
         self._flying.difference_update(change.patch.id for change in changes)
 
 
-def _follow(change: Change, removal: Change, shown: Acked) -> Change:
+def _take(changes: Changes, key: Key, id_: str) -> Change:
+    """The change of this document for this key, which is not to be sent."""
+    change = next(change for change in changes[key] if change.patch.id == id_)
+    changes[key].remove(change)
+    return change
+
+
+def _follow(change: Change, version: int, shown: Acked) -> Change:
     """A document's first change for a key, where another key has shown it so far."""
-    version = max(change.patch.version, removal.patch.version + 1)
-    return Change(replace(change.patch, version=version), shown.body, change.after)
+    return Change(replace(change.patch, version=max(change.patch.version, version + 1)), shown.body, change.after)

@@ -23,6 +23,10 @@ from daemon.pgoutput import status_update
 
 SENDER_TIMEOUT_S = 60.0
 _FEEDBACK_S = SENDER_TIMEOUT_S / 6
+_ASK_S = SENDER_TIMEOUT_S / 2  # of silence, after which the server is asked to say something
+_SILENCE_S = (
+    3 * SENDER_TIMEOUT_S
+)  # after which nobody is there; long, since a server decoding a huge transaction may be slow
 _CONFIRM_EVERY_S = 0.2  # positions that follow closely are told together
 _BACKLOG_BYTES = 8 * 1024 * 1024
 _BUSY_READS = 20  # reads within _WINDOW_S that make a busy stream
@@ -147,7 +151,7 @@ class WalStream(asyncio.Protocol):
             self._resume = asyncio.get_running_loop().call_later(_PAUSE_S, self._pause_over)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = exc or ConnectionError("the ERP closed the replication connection")
+        self._lost = self._lost or exc or ConnectionError("the ERP closed the replication connection")
         self._arrived.set()
         self._told.set()
 
@@ -190,13 +194,20 @@ class WalStream(asyncio.Protocol):
                 if wait > 0:
                     await asyncio.sleep(wait)
             self._told.clear()
-            self._send()
+            silent = time.monotonic() - self.received_at if self._reading and not self._chunks else 0.0
+            if silent > _SILENCE_S and self._transport is not None:
+                # a line that was cut without a word: only the system's own timeout would end it, much later
+                self._lost = ConnectionError(f"the ERP has said nothing for {silent:.0f} s")
+                self._arrived.set()
+                self._transport.abort()
+                return
+            self._send(reply=silent > _ASK_S)
 
-    def _send(self) -> None:
+    def _send(self, *, reply: bool = False) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(status_update(self._confirmed, time.time_ns() // 1000))
+        transport.write(status_update(self._confirmed, time.time_ns() // 1000, reply=reply))
         self._sent_at = asyncio.get_running_loop().time()
         self.confirmed = self._confirmed
 

@@ -214,11 +214,14 @@ class Worker:
             changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now, sure=sure)
             if changes:
                 found[key] = changes
-        later, moved = await self._ownership.sort_out(found, documents, known) if found else (set(), {})
+        if not found:
+            return self._pack(claims, found, known, now)
+        moved = await self._ownership.sort_out(found, documents, known)
+        self._flights.depart(moved.heirs)
+        self._ledger.record(self._queue.id, known, moved.ledgered, now)
+        later = moved.later
         if later:
             self._dirty.fail(self.name, later, asyncio.get_running_loop().time() + _FLYING_S, counts=False)
-        if moved:
-            self._ledger.record(self._queue.id, known, moved, now)
         return self._pack({k: c for k, c in claims.items() if k not in later}, found, known, now)
 
     def _pack(

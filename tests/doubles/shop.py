@@ -96,7 +96,7 @@ class _Active:
     method: str | None
 
 
-class _Cut(Exception):  # noqa: N818
+class _Cut(Exception):
     """End the connection now."""
 
 

@@ -182,10 +182,11 @@ class World:
 
         async def same() -> bool:
             assert self.running, f"the daemon ended by itself:\n{self.tail()}"
-            last[:] = []
+            found: list[str] = []
             for name, shop in self.shops.items():
-                last.extend(f"{name}: {line}" for line in await differences(connection, self.text, shop))
-            return not last
+                found.extend(f"{name}: {line}" for line in await differences(connection, self.text, shop))
+            last[:] = found
+            return not found
 
         try:
             await until(same, within=within, every=0.1, what="the stores equal SQL")

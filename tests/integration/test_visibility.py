@@ -1,5 +1,6 @@
-"""The visibility gate: a commit reaches the log before other sessions can see it, by microseconds or, while a synchronous
-standby is waited for, by as long as that takes.
+"""The visibility gate: a commit reaches the log before other sessions can see it.
+
+By microseconds or, while a synchronous standby is waited for, by as long as that takes.
 
 Invariant under test: a key is never sent by what was there before its change and then forgotten; keys whose changes can be
 seen go on meanwhile; no document ever goes back.
