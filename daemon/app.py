@@ -246,9 +246,7 @@ class App:
 
     def _publication_watch(self) -> PublicationWatch:
         name = self.config.erp.publication
-        return PublicationWatch(
-            name, self._rules, self._router, self.ingest, self.erp, self.state, self._compare_entity
-        )
+        return PublicationWatch(name, self._rules, self._router, self.ingest, self.erp, self.state, self._republished)
 
     async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
         """A standby, and a daemon that has not seen the ERP yet, keep quiet."""
@@ -326,6 +324,10 @@ class App:
     def _compare_entity(self, entity: str, reason: str) -> None:
         for name in queues_of(self.config, entity):
             self.backfills[name].request(self.erp_now(), reason)
+
+    def _republished(self, entity: str, reason: str) -> None:
+        self._indexer.again()  # rows changed unseen: what the index says of them may be outdated
+        self._compare_entity(entity, reason)
 
     def _compare_all(self, since: Micros, reason: str, renumbered: bool) -> None:
         if renumbered:
