@@ -84,6 +84,7 @@ class Ground:
 
     async def finished(self) -> None:
         await until(lambda: self.job.job.phase == "done")
+        await self.state.settle()
 
 
 @pytest.fixture(autouse=True)
