@@ -24,7 +24,7 @@ from daemon.latency import LatencyWindow
 from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Change, Documents, Mapper
 from daemon.metrics import Metrics
-from daemon.model import Claim, Key, Micros, Outcome, Patch, QueueName, Status
+from daemon.model import Claim, Key, Micros, Missing, Outcome, Patch, QueueName, Status
 from daemon.ownership import Ownership
 from daemon.pacing import Backoff
 from daemon.truth import read_documents
@@ -66,7 +66,8 @@ class Worker:
         self._queue = dirty.queue(name)
         self._ledger = ledger
         self._flights = flights
-        self._ownership = Ownership(ledger, self._queue.id, mapper.zeroed)
+        zeroed = mapper.zeroed if entity.missing is Missing.ZERO else None
+        self._ownership = Ownership(ledger, self._queue.id, zeroed, self._queue.claimed)
         self._gate = gate
         self._metrics = metrics
         self._counters = metrics.queue(name, entity.lane)
@@ -218,7 +219,7 @@ class Worker:
             return self._pack(claims, found, known, now)
         moved = await self._ownership.sort_out(found, documents, known)
         self._flights.depart(moved.heirs)
-        self._ledger.record(self._queue.id, known, moved.ledgered, now)
+        self._ledger.record(self._queue.id, moved.known, moved.ledgered, now)
         later = moved.later
         if later:
             self._dirty.fail(self.name, later, asyncio.get_running_loop().time() + _FLYING_S, counts=False)

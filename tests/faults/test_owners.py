@@ -54,3 +54,20 @@ async def test_a_document_that_its_new_key_could_not_send_ends_with_that_key(
         stage.shop.clear()
         await stage.erp.execute("delete from item where id = 99")
         await stage.equal()
+
+
+async def test_a_document_that_went_away_and_back_as_it_was_is_sent(database: Database, tmp_path: Path) -> None:
+    async with own_stage(database, tmp_path) as stage:
+        await stage.equal()
+        await stage.erp.execute("delete from item where id = 5")
+        await stage.until_shown("stock", "A5|default", available=0)
+        await stage.erp.execute("insert into item values (99, 'A5', 9)")
+        await stage.until_shown("stock", "A5|default", available=9)
+        await stage.erp.execute("update item set id = 5, on_hand = 0 where id = 99")
+        await stage.until_shown("stock", "A5|default", available=0)
+        await stage.erp.execute("update item set id = 98, on_hand = 4 where id = 5")
+        await stage.until_shown("stock", "A5|default", available=4)
+        await stage.erp.execute("insert into item values (5, 'A55', 0); update item set sku = 'A98' where id = 98")
+        await stage.equal()
+        await stage.erp.execute("update item set sku = 'A5' where id = 5")
+        await stage.equal()

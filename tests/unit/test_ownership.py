@@ -36,7 +36,8 @@ class Batch:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.ownership = Ownership(ledger, QUEUE, lambda body: body == ZERO)
+        self.claimed: set[int | str] = set()
+        self.ownership = Ownership(ledger, QUEUE, lambda body: body == ZERO, self.claimed)
         self.changes: dict[int | str, list[Change]] = {}
         self.documents: dict[int | str, Documents] = {}
         self.known: dict[int | str, KeyDocuments] = {}
@@ -54,6 +55,10 @@ class Batch:
         before = self.known[key].get(ID, Acked(ID, 0, None, 0)).body
         self.documents[key] = {ID: Made({}, NEW)}
         self.changes[key] = [Change(Patch(ID, NOW, 1, {}), before, NEW)]
+
+    async def gives_unchanged(self, key: int) -> None:
+        self.known |= await self.ledger.lookup(QUEUE, [key])
+        self.documents[key] = {ID: Made({}, ZERO)}
 
     async def sorted(self) -> Sorted:
         return await self.ownership.sort_out(self.changes, self.documents, self.known)
@@ -138,3 +143,34 @@ async def test_a_document_in_flight_keeps_everybody_else_waiting(batch: Batch) -
     assert found.later == {1}
     assert batch.sent() == {}
     assert found.ledgered == {}, "until the store has answered, nobody knows who shows it"
+
+
+async def test_what_a_key_left_behind_is_forgotten_when_another_shows_the_document(batch: Batch) -> None:
+    """Else it would pass for what the store shows when the first key gives the same again."""
+    await batch.acked(1, 500, ZERO)
+    await batch.gives(2)
+    found = await batch.sorted()
+    assert batch.sent() == {2: NEW}
+    assert found.ledgered == {1: [(ID, 500, None)]}
+    assert 1 in found.known
+    assert batch.changes[2][0].patch.version == 501
+
+
+async def test_what_a_key_in_flight_left_behind_is_waited_for(batch: Batch) -> None:
+    await batch.acked(1, 5, ZERO)
+    batch.claimed.add(1)
+    await batch.gives(2)
+    found = await batch.sorted()
+    assert found.later == {2}
+    assert (batch.sent(), found.ledgered) == ({}, {})
+
+
+async def test_a_word_from_before_another_key_showed_the_document_does_not_count(batch: Batch) -> None:
+    await batch.acked(3, 4, ZERO)
+    await batch.acked(1, 6, TEN)
+    await batch.lost(1)
+    await batch.gives_unchanged(3)
+    found = await batch.sorted()
+    assert batch.sent() == {}
+    assert found.later == found.heirs == {3}, "compared again, and sent whatever it gives"
+    assert found.ledgered == {1: [(ID, NOW, None)], 3: [(ID, NOW, TEN)]}
