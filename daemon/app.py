@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from daemon import __version__, log
@@ -325,9 +325,10 @@ class App:
         for name in queues_of(self.config, entity):
             self.backfills[name].request(self.erp_now(), reason)
 
-    def _republished(self, entity: str, reason: str) -> None:
-        self._indexer.again()  # rows changed unseen: what the index says of them may be outdated
-        self._compare_entity(entity, reason)
+    def _republished(self, table: str, entities: Iterable[str], reason: str) -> None:
+        self._indexer.again(table)  # rows changed unseen: what the index says of them may be outdated
+        for entity in entities:
+            self._compare_entity(entity, reason)
 
     def _compare_all(self, since: Micros, reason: str, renumbered: bool) -> None:
         if renumbered:
@@ -339,7 +340,7 @@ class App:
     # -- watching
 
     def _offset(self) -> Micros:
-        return int((self.looks.offset_s or 0.0) * 1e6)
+        return int(self._offset_s() * 1e6)
 
     def _offset_s(self) -> float:
         return self.looks.offset_s or 0.0

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import orjson
-
 from daemon import failpoints, log
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
@@ -19,7 +17,7 @@ from daemon.erp import SMALLEST, Erp
 from daemon.errors import ErpsyncError, Retry
 from daemon.ledger import Ledger
 from daemon.model import Key, Micros, QueueName, Xid
-from daemon.state import StateFile
+from daemon.state import StateFile, json_list
 
 PAGE = 2_000
 _RETRY_S = 2.0
@@ -62,9 +60,7 @@ class Job:
 
 def forget_others(state: StateFile, queues: Iterable[int]) -> None:
     """Queues that the configuration has no longer miss changes from now on: they are compared anew when they return."""
-    state.execute(
-        "delete from job where queue not in (select value from json_each(?))", (orjson.dumps(list(queues)).decode(),)
-    )
+    state.execute("delete from job where queue not in (select value from json_each(?))", (json_list(queues),))
 
 
 class Backfill:

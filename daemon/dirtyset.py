@@ -14,15 +14,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
-
-import orjson
 
 from daemon import log
 from daemon.dirtyqueue import InFlight, Parked, Queue, QueueStats, Tag, Waiting, joined
 from daemon.model import NOTHING_SEEN, Claim, Key, Lsn, Micros, QueueName, Snapshot, Xid
-from daemon.state import StateFile
+from daemon.state import StateFile, json_list
 
 WINDOW = 200_000
 _RETRY_S = 1.0
@@ -35,10 +33,6 @@ _REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, valu
 _CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
 _PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
 _UNPARK = "delete from parked where queue = ? and key in (select value from json_each(?))"
-
-
-def _keys(keys: Iterable[Key]) -> str:
-    return orjson.dumps(list(keys)).decode()
 
 
 def _xids(xids: frozenset[Xid]) -> str | None:
@@ -139,7 +133,7 @@ class DirtySet:
             return
         if queue.page:
             queue.leave_page(*new)
-        self._state.append(_MARK, queue.id, tag.since, _xids(tag.xids), _keys(new))
+        self._state.append(_MARK, queue.id, tag.since, _xids(tag.xids), json_list(new))
         if queue.spilled or len(queue.fresh) + len(new) > self._window:
             queue.spill(new, since)
         else:
@@ -153,10 +147,10 @@ class DirtySet:
         return Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid))) if tag.xids else tag
 
     def _remark(self, queue: Queue, tag: Tag, keys: Iterable[Key]) -> None:
-        self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), _keys(keys))
+        self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), json_list(keys))
 
     def _clean(self, queue: Queue, keys: Collection[Key]) -> None:
-        self._state.append(_CLEAN, queue.id, _keys(keys))
+        self._state.append(_CLEAN, queue.id, json_list(keys))
         if queue.refilling:
             queue.changed.update(keys)
 
@@ -321,7 +315,7 @@ class DirtySet:
         for key in chosen:
             del queue.parked[key]
         if chosen:
-            self._state.append(_UNPARK, queue.id, _keys(chosen))
+            self._state.append(_UNPARK, queue.id, json_list(chosen))
         return chosen
 
     def _unpark(self, queue: Queue, keys: Iterable[Key], mark: Tag | None = None) -> None:
@@ -334,7 +328,7 @@ class DirtySet:
                 tag = joined(tag, mark)
             self._remark(queue, tag, (key,))
             queue.freshen(key, tag)
-        self._state.append(_UNPARK, queue.id, _keys(keys))
+        self._state.append(_UNPARK, queue.id, json_list(keys))
 
     # -- the window over a larger set on disk
 
@@ -373,6 +367,3 @@ class DirtySet:
     def durable(self) -> Lsn:
         """The position up to which every mark is on disk."""
         return self._state.durable
-
-    def on_durable(self, listener: Callable[[], None]) -> None:
-        self._state.on_flush(listener)

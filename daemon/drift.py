@@ -35,9 +35,6 @@ class Kind(enum.StrEnum):
     """The store shows what it acknowledged, the ERP says otherwise, and nothing is on its way."""
 
 
-MENDABLE = frozenset(Kind) - {Kind.FOREIGN}
-
-
 @dataclass(frozen=True, slots=True)
 class Drift:
     """One document that differs. `fields`: name -> (what should be there, what is there)."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import orjson
-
 from daemon.mapping import Change
 from daemon.model import Key, Outcome, Status
-from daemon.state import StateFile
+from daemon.state import StateFile, json_list
 
 _DEPART = "insert or ignore into flight (queue, key) select ?, value from json_each(?)"
 _ARRIVE = "delete from flight where queue = ? and key in (select value from json_each(?))"
@@ -40,7 +38,7 @@ class Flights:
         before = keys & self._keys
         if new := keys - before:
             self._keys |= new
-            self._state.append(_DEPART, self._queue, orjson.dumps(list(new)).decode())
+            self._state.append(_DEPART, self._queue, json_list(new))
         return before
 
     async def secured(self) -> None:
@@ -51,7 +49,7 @@ class Flights:
         """The store answered for every document of these keys."""
         if back := self._keys.intersection(keys):
             self._keys -= back
-            self._state.append(_ARRIVE, self._queue, orjson.dumps(list(back)).decode())
+            self._state.append(_ARRIVE, self._queue, json_list(back))
 
 
 def appearing(changes: Sequence[Change]) -> list[tuple[str, int, bytes | None]]:

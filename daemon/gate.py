@@ -14,8 +14,7 @@ from typing import TypeVar
 
 from adapters import store as stores
 from adapters.store.base import Store, StoreSettings
-from daemon import log
-from daemon.config import Config
+from daemon import config, log
 from daemon.errors import Retry, StoreError
 from daemon.metrics import Metrics
 from daemon.model import Lane, Outcome, Patch
@@ -44,10 +43,6 @@ class Gate:
         self._edge = log.Edge("store_lost", "store_back", store=name)
         self.reached = False
         """The store has answered at least once."""
-
-    @property
-    def limits_batch(self) -> int:
-        return self.store.limits.batch_size
 
     async def wait(self) -> None:
         """Wait while the breaker keeps everybody out, so that nothing is read from the ERP only to grow old here."""
@@ -115,11 +110,10 @@ class Gate:
             self._edge.up("the store answers again")
 
 
-def gates_of(config: Config, metrics: Metrics) -> dict[str, Gate]:
-    """Each configured store behind its gate. Raises ConfigError for an address that its adapter cannot use."""
-    gates: dict[str, Gate] = {}
-    for store in config.store.values():
-        settings = StoreSettings(
+def adapter_of(store: config.Store) -> Store:
+    """The adapter of a configured store, not yet open. Raises ConfigError for an address that it cannot use."""
+    return stores.factory(store.adapter)(
+        StoreSettings(
             name=store.name,
             url=store.url,
             token=store.token.reveal() if store.token is not None else "",
@@ -127,6 +121,12 @@ def gates_of(config: Config, metrics: Metrics) -> dict[str, Gate]:
             limits=store.limits(),
             options={**store.options, "entities": list(store.entities)},
         )
-        adapter = stores.factory(store.adapter)(settings)
-        gates[store.name] = Gate(store.name, adapter, metrics, fast_share=store.fast_share)
-    return gates
+    )
+
+
+def gates_of(configured: config.Config, metrics: Metrics) -> dict[str, Gate]:
+    """Each configured store behind its gate. Raises ConfigError for an address that its adapter cannot use."""
+    return {
+        store.name: Gate(store.name, adapter_of(store), metrics, fast_share=store.fast_share)
+        for store in configured.store.values()
+    }

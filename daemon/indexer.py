@@ -53,9 +53,9 @@ class Indexer:
         self._wanted = list(columns)
         self._start.set()
 
-    def again(self) -> None:
-        """After a gap: what the index says may be outdated."""
-        self._index.forget(column.relation for column in self._wanted)
+    def again(self, table: str | None = None) -> None:
+        """What the index says of a table (of all, after a gap) may be outdated."""
+        self._index.forget(column.relation for column in self._wanted if table in (None, column.table))
         self.ready.clear()
         self._start.set()
 

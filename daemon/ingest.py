@@ -15,7 +15,7 @@ from daemon import failpoints, log
 from daemon.dirtyset import DirtySet
 from daemon.errors import DecodeError, SourceError, SourceLost
 from daemon.metrics import Metrics
-from daemon.model import Lsn, Micros, Snapshot, Xid, format_lsn, widen_xid
+from daemon.model import Lsn, Micros, Snapshot, Xid, widen_xid
 from daemon.pgoutput import Decoder
 from daemon.routing import ColumnSeen, Router, Rule, convert
 from daemon.rowindex import RowIndex
@@ -51,7 +51,6 @@ class Progress:
     """Commit time of the newest canary that came back, on the ERP's clock."""
     transactions: int = 0
     rows: int = 0
-    open_rows: int = 0
     stopped: dict[str, str] = field(default_factory=dict)
     """Entity -> why its routing is broken."""
 
@@ -248,7 +247,3 @@ def _server_error(event: ServerError) -> Exception:
     if event.sqlstate == "42501":
         return SourceError(event.text, where="erp.replication_dsn", code="E-SOURCE-PRIVILEGE")
     return SourceLost(f"{event.text} ({event.sqlstate})", where="erp.slot", code=f"E-STREAM-{event.sqlstate}")
-
-
-def describe(progress: Progress) -> str:
-    return f"{progress.transactions} transactions up to {format_lsn(progress.received)}"

@@ -10,10 +10,8 @@ import sqlite3
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping
 
-import orjson
-
 from daemon.model import Acked, Key, Micros
-from daemon.state import StateFile
+from daemon.state import StateFile, json_list
 
 CACHE = 20_000
 
@@ -58,7 +56,7 @@ class Ledger:
                 cache.move_to_end((queue, key))
                 found[key] = documents
         if missing:
-            wanted = orjson.dumps(missing).decode()
+            wanted = json_list(missing)
 
             def ask(connection: sqlite3.Connection) -> list[tuple[Key, str, int, bytes | None, Micros]]:
                 return connection.execute(_LOOKUP, (queue, wanted)).fetchall()
@@ -98,14 +96,14 @@ class Ledger:
                 touched.append((queue, key))
         if not rows:
             return
-        sequence = self._state.append(_ACK, queue, at, orjson.dumps(rows).decode())
+        sequence = self._state.append(_ACK, queue, at, json_list(rows))
         for name in touched:
             self._unflushed.append((sequence, name))
             self._pinned[name] = self._pinned.get(name, 0) + 1
 
     async def owners(self, queue: int, ids: Collection[str]) -> dict[str, set[Key]]:
         """Which keys have these documents in the store at present."""
-        wanted = orjson.dumps(list(ids)).decode()
+        wanted = json_list(ids)
 
         def ask(connection: sqlite3.Connection) -> list[tuple[str, Key]]:
             return connection.execute(_OWNERS, (queue, wanted)).fetchall()
@@ -154,7 +152,7 @@ class Ledger:
 
     async def unknown(self, queue: int, ids: Collection[str]) -> list[str]:
         """Those of these ids that were never acknowledged."""
-        wanted = orjson.dumps(list(ids)).decode()
+        wanted = json_list(ids)
 
         def ask(connection: sqlite3.Connection) -> set[str]:
             return {id_ for (id_,) in connection.execute(_KNOWN, (queue, wanted))}

@@ -15,6 +15,7 @@ from daemon.errors import ErpsyncError, SourceLost
 from daemon.model import QueueName
 from daemon.routing import Rule
 from daemon.sources import Marker
+from daemon.truth import hidden_keys
 
 _READ = 500
 _HIDDEN_S = 0.005
@@ -60,12 +61,10 @@ class Lookup:
             return
         values = [claim.key for claim in claims]
         try:
-            snapshot = await self._erp.snapshot()
-            self._dirty.saw(snapshot)
-            hidden = [c.key for c in claims if not all(snapshot.sees(xid) for xid in c.xids)]
+            hidden = await hidden_keys(self._erp, self._dirty, claims)
             if hidden:
                 self._dirty.fail(self.name, hidden, loop.time() + _HIDDEN_S, counts=False)
-                claims = [c for c in claims if c.key not in set(hidden)]
+                claims = [c for c in claims if c.key not in hidden]
                 values = [c.key for c in claims]
             keys = await self._erp.keys(self._rule.where, self._rule.keys_sql, values) if values else set()
         except ErpsyncError as exc:

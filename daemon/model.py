@@ -7,7 +7,7 @@ ERP's clock unless a name says otherwise; log positions are plain integers (`Lsn
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -108,14 +108,6 @@ def widen_xid(xid32: int, near: Xid) -> Xid:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """What the store should show for one identity, as the ERP says now."""
-
-    id: str
-    fields: Fields
-
-
-@dataclass(frozen=True, slots=True)
 class Acked:
     """What the store acknowledged last for one document. `body` is None for a removed one."""
 
@@ -173,4 +165,3 @@ class Limits:
 
 
 Row: TypeAlias = Mapping[str, Any]
-Rows: TypeAlias = Sequence[Row]

@@ -64,7 +64,6 @@ class Decoder:
     planner: Planner
     relations: dict[int, Relation] = field(default_factory=dict)
     begin: Begin | None = None
-    rows_total: int = 0
     _plans: dict[int, Plan] = field(default_factory=dict)
     _simple: dict[int, tuple[Touch, int]] = field(default_factory=dict)
     """Tables whose plan is one unindexed first column: the usual case, decoded without a call."""
@@ -115,7 +114,7 @@ class Decoder:
     def _scan(self, buf: bytes) -> int:
         pos, end = 0, len(buf)
         head, size_of_head, simple = _head, _HEAD_SIZE, self._simple
-        table, shape_of_row, rows = 0, 0, 0
+        table, shape_of_row = 0, 0
         add: Callable[[bytes], None] = _nothing
         while end - pos >= size_of_head:
             # one look at the usual row message: an insert or update without an old row, one wanted column, which is first
@@ -130,7 +129,6 @@ class Decoder:
                     add = touch.values.add
                 stop = pos + size_of_head + size
                 if oid == table and shape == shape_of_row and stop <= after:
-                    rows += 1
                     add(buf[pos + size_of_head : stop])
                     pos = after
                     continue
@@ -139,7 +137,6 @@ class Decoder:
                 raise DecodeError(f"message of length {length}")
             self._one(buf, pos, after)
             pos = after
-        self.rows_total += rows
         while end - pos >= 5:
             length = _u32(buf, pos + 1)[0]
             if length < 4:
@@ -167,7 +164,6 @@ class Decoder:
             if kind == 85 or kind == 73 or kind == 68:  # Update, Insert, Delete
                 if size < _ROW_SIZE:
                     raise DecodeError("a row message without a row")
-                self.rows_total += 1
                 oid = _u32(buf, pos + 31)[0]
                 plan = self._plans.get(oid)
                 if plan is None:

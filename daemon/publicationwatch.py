@@ -37,7 +37,7 @@ class PublicationWatch:
         ingest: Ingest,
         erp: Erp,
         state: StateFile,
-        compare: Callable[[str, str], None],
+        compare: Callable[[str, Iterable[str], str], None],
     ) -> None:
         self._publication = publication
         self._router = router
@@ -83,8 +83,7 @@ class PublicationWatch:
             self._came_back(table)
         elif known is not None and known != member:
             log.warning("schema_changed", f"{table} left the publication for a while, or was made anew")
-            for entity in sorted(self._entities[table]):
-                self._compare(entity, f"{table} was out of the publication")
+            self._compare(table, sorted(self._entities[table]), f"{table} was out of the publication")
         if known != member:
             self._known[table] = member
             self._state.append("insert or replace into published (relation, member) values (?, ?)", table, member)
@@ -103,9 +102,9 @@ class PublicationWatch:
         changed = {table for leaf, table in parents.items() if before.get(leaf) != table}
         changed |= {table for leaf, table in before.items() if leaf not in parents}
         for table in sorted(changed & self._entities.keys()):
-            log.warning("schema_changed", f"partitions of {table} were attached or detached")
-            for entity in sorted(self._entities[table]):
-                self._compare(entity, f"partitions of {table} were attached or detached")
+            reason = f"partitions of {table} were attached or detached"
+            log.warning("schema_changed", reason)
+            self._compare(table, sorted(self._entities[table]), reason)
 
     def _left(self, table: str) -> None:
         remedy = f"ALTER PUBLICATION {quote_name(self._publication)} ADD TABLE {quote(table)};"
@@ -120,4 +119,4 @@ class PublicationWatch:
             if self._ingest.progress.stopped.get(entity, "").startswith(f"{_FIRST_WORDS}{table}."):
                 del self._ingest.progress.stopped[entity]
             log.info("entity_resumed", f"{table} is published again", entity=entity)
-            self._compare(entity, f"{table} was out of the publication")
+        self._compare(table, sorted(self._entities[table]), f"{table} was out of the publication")

@@ -10,9 +10,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable
 
-import orjson
-
-from daemon.state import StateFile
+from daemon.state import StateFile, json_list
 from daemon.walevents import GONE
 
 _LOOKUP = "select row, key from rowkey where relation = ? and row in (select value from json_each(?))"
@@ -91,7 +89,7 @@ class RowIndex:
             else:
                 ask.append(name)
         if ask:
-            wanted = orjson.dumps(ask).decode()
+            wanted = json_list(ask)
 
             def lookup(connection: sqlite3.Connection) -> list[tuple[str, str | None]]:
                 return connection.execute(_LOOKUP, (relation, wanted)).fetchall()
@@ -101,9 +99,9 @@ class RowIndex:
         kept = [(name, _text(value)) for name, value in names.items() if value != GONE]
         sequence = 0
         if kept:
-            sequence = self._state.append(_SET, relation, orjson.dumps(kept).decode())
+            sequence = self._state.append(_SET, relation, json_list(kept))
         if gone:
-            sequence = self._state.append(_FORGET, relation, orjson.dumps(gone).decode())
+            sequence = self._state.append(_FORGET, relation, json_list(gone))
         for name, value in names.items():
             self._recent[relation, name] = _text(value) if value != GONE else None
             self._newest[relation, name] = sequence
@@ -117,7 +115,7 @@ class RowIndex:
 
     def fill(self, relation: str, rows: Iterable[tuple[str, str | None]]) -> None:
         """Put in what a scan of the table found; what the stream said already wins."""
-        self._state.append(_FILL, relation, orjson.dumps(list(rows)).decode())
+        self._state.append(_FILL, relation, json_list(rows))
 
     def _forget_recent(self) -> None:
         while self._unflushed and self._unflushed[0][0] <= self._state.flushed:

@@ -13,10 +13,12 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+
+import orjson
 
 from daemon import failpoints, log
 from daemon.errors import StateError
@@ -67,6 +69,11 @@ _MIGRATIONS = (
     """,
     "create table flight (queue integer not null, key not null, primary key (queue, key)) without rowid",
 )
+
+
+def json_list(values: Iterable[Any]) -> str:
+    """Values as one parameter that SQLite's json_each reads as rows."""
+    return orjson.dumps(list(values)).decode()
 
 
 class StateFile:

@@ -1,17 +1,29 @@
 """The ERP's word on some keys: their rows read now and made into documents.
 
-Invariant: a query that fails for one key's rows fails for that key alone; the others are found by halving.
+Invariant: nothing is read before every transaction that marked it is visible, and a query that fails for one key's rows
+fails for that key alone; the others are found by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from daemon.config.entity import Entity
+from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import MappingError
 from daemon.mapping import Documents, Mapper
-from daemon.model import Key
+from daemon.model import Claim, Key
+
+
+async def hidden_keys(erp: Erp, dirty: DirtySet, claims: Iterable[Claim]) -> set[Key]:
+    """Claimed keys that may not be read yet: a transaction that marked them is not visible to other sessions."""
+    waiting = [claim for claim in claims if claim.xids]
+    if not waiting:
+        return set()
+    snapshot = await erp.snapshot()
+    dirty.saw(snapshot)
+    return {claim.key for claim in waiting if not all(snapshot.sees(xid) for xid in claim.xids)}
 
 
 async def read_documents(

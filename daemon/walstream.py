@@ -12,7 +12,7 @@ import contextlib
 import struct
 import time
 from collections import deque
-from typing import Any, cast
+from typing import cast
 
 import asyncpg
 
@@ -210,8 +210,3 @@ class WalStream(asyncio.Protocol):
         transport.write(status_update(self._confirmed, time.time_ns() // 1000, reply=reply))
         self._sent_at = asyncio.get_running_loop().time()
         self.confirmed = self._confirmed
-
-
-def describe(stream: WalStream) -> dict[str, Any]:
-    """For the debug log."""
-    return {"bytes": stream.bytes_total, "confirmed": format_lsn(stream.confirmed)}

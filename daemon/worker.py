@@ -27,7 +27,7 @@ from daemon.metrics import Metrics
 from daemon.model import Claim, Key, Micros, Missing, Outcome, Patch, QueueName, Status
 from daemon.ownership import Ownership
 from daemon.pacing import Backoff
-from daemon.truth import read_documents
+from daemon.truth import hidden_keys, read_documents
 from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
@@ -85,10 +85,6 @@ class Worker:
         self.latency = LatencyWindow()
         self.stopped = ""
         """Why this entity cannot be read; empty when it can."""
-
-    def check_columns(self, names: Iterable[str]) -> None:
-        """Refuse SQL that cannot give this entity's documents. Raises ConfigError."""
-        self._mapper.check_columns(names)
 
     # -- the loop
 
@@ -189,11 +185,7 @@ class Worker:
 
     async def _hide_unseen(self, claims: dict[Key, Claim]) -> None:
         """Give back the keys whose transactions are not visible to other sessions yet."""
-        if not any(claim.xids for claim in claims.values()):
-            return
-        snapshot = await self._erp.snapshot()
-        self._dirty.saw(snapshot)
-        hidden = [key for key, claim in claims.items() if not all(snapshot.sees(xid) for xid in claim.xids)]
+        hidden = await hidden_keys(self._erp, self._dirty, claims.values())
         if not hidden:
             return
         now = self._clock() + self._offset()
@@ -238,10 +230,11 @@ class Worker:
             if not changes:
                 clean.append(key)
                 continue
-            braked = self._brake is not None and key not in self._allowed
-            if braked and self._brake is not None and (reason := self._brake.check(now / 1e6, changes)):
-                self._hold(key, reason)
-                continue
+            if self._brake is not None and key not in self._allowed:
+                reason = self._brake.check(now / 1e6, changes)
+                if reason:
+                    self._hold(key, reason)
+                    continue
             if unit.size and unit.size + len(changes) > limit:
                 units.append(unit)
                 unit = Unit()

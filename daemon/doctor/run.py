@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters import store as stores
-from adapters.store.base import StoreSettings
 from daemon import config as configuration
 from daemon.config import Config, InvalidConfigError
 from daemon.config.outlet import Store
@@ -32,6 +30,7 @@ from daemon.doctor.judge_source import judge_our_slot, judge_publication, judge_
 from daemon.doctor.result import Result, fail, failed, good
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError
+from daemon.gate import adapter_of
 from daemon.preflight import Findings, examine
 from daemon.slot import Position, SlotKeeper
 
@@ -156,16 +155,7 @@ class Visit:
 
 async def _reach(store: Store) -> None:
     """Ask a store. Raises StoreError."""
-    adapter = stores.factory(store.adapter)(
-        StoreSettings(
-            name=store.name,
-            url=store.url,
-            token=store.token.reveal() if store.token is not None else "",
-            timeout=store.timeout,
-            limits=store.limits(),
-            options={**store.options, "entities": list(store.entities)},
-        )
-    )
+    adapter = adapter_of(store)
     try:
         await adapter.open()
         await adapter.check()
