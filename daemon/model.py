@@ -159,9 +159,22 @@ class Limits:
     """What a store can take in one call and at a time."""
 
     batch_size: int = 100
+    """Most documents in one call, whatever the entity."""
     concurrency: int = 4
     per_second: float = 50.0
     burst: float = 100.0
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Entities of which one call takes fewer."""
+    bulk_sizes: Mapping[str, int] = field(default_factory=dict)
+    """Entities with an interface for large calls: documents in one call of a job, which may be more than `batch_size`."""
+
+    def batch_for(self, entity: str) -> int:
+        """Most documents of an entity in one call; at least one."""
+        return max(min(self.batch_size, self.batch_sizes.get(entity, self.batch_size)), 1)
+
+    def bulk_for(self, entity: str) -> int:
+        """Documents of an entity in one call of a job; never fewer than in an ordinary call."""
+        return max(self.bulk_sizes.get(entity, 0), self.batch_for(entity))
 
 
 Row: TypeAlias = Mapping[str, Any]

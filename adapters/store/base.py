@@ -7,10 +7,11 @@ become StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from adapters.store.loan import FreePace, Memory, NoPictures, Pictures, ShortMemory
 from daemon.model import Fields, Limits, Outcome, Patch
 
 
@@ -26,6 +27,14 @@ class StoreSettings:
     limits: Limits
     options: Mapping[str, Any] = field(default_factory=dict)
     """Adapter-specific keys; `entities` is the list of entities that this store shows."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What each entity is: stock, price, credit, order_status, content; "" for one with a name of its own."""
+    memory: Memory = field(default_factory=ShortMemory)
+    """The store's own ids, kept over restarts."""
+    pictures: Pictures = field(default_factory=NoPictures)
+    """The bytes of a document's images."""
+    pace: Callable[[], Awaitable[None]] = field(default_factory=FreePace)
+    """Waits for the store's budget; awaited before each request. `Transport` does it."""
 
 
 class Store(Protocol):
@@ -39,13 +48,18 @@ class Store(Protocol):
     async def check(self) -> None:
         """Cheap call that proves address and credentials. Raises StoreError."""
 
+    def remote(self, entity: str, patch: Patch) -> str | None:
+        """The thing in the store that a patch writes, such as `product:SKU`, where several documents or entities share
+        one: never two calls in flight for it. None: the document stands alone."""
+
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
-        """Write one batch (at most `limits.batch_size`, each id once); one outcome a patch, any order.
+        """Write one batch (at most `limits.batch_for(entity)`, or `bulk_for` in a job; each id once); one outcome a
+        patch, any order.
 
         Raises StoreError when the whole call failed; it may have succeeded all the same. `retry` says what follows:
-        LATER (after `retry_after`; with E-STORE-TOO-LARGE in smaller parts), OPERATOR, or NEVER: the store does not
-        take this batch as it is (E-STORE-REFUSED), so splitting it finds the patch at fault. Cancelling leaves the
-        adapter usable.
+        LATER (after `retry_after`; with E-STORE-TOO-LARGE in smaller parts; E-STORE-BUSY when calls got into each other's
+        way), OPERATOR, or NEVER: the store does not take this batch as it is (E-STORE-REFUSED), so splitting it finds
+        the patch at fault. Cancelling leaves the adapter usable.
         """
 
     async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
@@ -60,4 +74,4 @@ class Store(Protocol):
 
 
 StoreFactory = Callable[[StoreSettings], Store]
-"""Makes no connection. Raises ConfigError for settings that the adapter cannot use."""
+"""Makes no connection. Raises ConfigError for settings that the adapter cannot use, entities and options included."""

@@ -59,6 +59,7 @@ class HttpStore:
             secrets=[settings.token],
             timeout=settings.timeout,
             connections=settings.limits.concurrency + 2,
+            pace=settings.pace,
         )
         self._first = next(iter(settings.options.get("entities") or ("stock",)))
         self._urls: dict[str, URL] = {}
@@ -71,6 +72,11 @@ class HttpStore:
 
     async def check(self) -> None:
         await self._documents(self._first, "after=&limit=1")
+
+    def remote(self, entity: str, patch: Patch) -> str | None:
+        """Each document is one resource of the protocol."""
+        del entity, patch
+        return None
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
         if not patches:

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -47,8 +47,10 @@ class Transport:
         secrets: Iterable[str],
         timeout: float,
         connections: int,
+        pace: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`secrets` are blotted out wherever the store's own words are quoted. Raises ConfigError for a wrong url."""
+        """`secrets` are blotted out wherever the store's own words are quoted; `pace` is awaited before each call. Raises
+        ConfigError for a wrong url."""
         self.where = f"store.{name}"
         self._base = _base(url, self.where)
         self.place = f"{self._base.host}:{self._base.port}"
@@ -62,6 +64,7 @@ class Transport:
         self._secrets = say.spellings(secrets)
         self._timeout = timeout
         self._connections = connections
+        self._pace = pace
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -107,6 +110,8 @@ class Transport:
         session = self._session
         if session is None:
             raise self.error(say.CLOSED, Retry.OPERATOR, "the session is not open")
+        if self._pace is not None:
+            await self._pace()
         try:
             async with asyncio.timeout(self._timeout):
                 seen = SimpleNamespace(reused=False)
