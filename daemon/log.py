@@ -35,6 +35,7 @@ EVENTS: Final[dict[str, str]] = {
     "stopped": "The daemon ended: reason, last confirmed position, keys left.",
     "reloaded": "A changed configuration is in force.",
     "reload_refused": "A changed configuration has mistakes; the old one stays in force.",
+    "option_unknown": "An option of the ERP pack names what the ERP does not have; the start ends.",
     "erp_lost": "The ERP cannot be reached; retries go on.",
     "erp_back": "The ERP is reached again, with how long it was away.",
     "standby": "Another daemon holds the slot; this one waits to take over.",

@@ -15,12 +15,14 @@ import asyncpg
 from daemon.catalogue import COLUMNS_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
 from daemon.config import Config
 from daemon.config.entity import Entity, KeyType
+from daemon.config.problems import suggestion
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
 from daemon.mapping import Mapper
 from daemon.model import Key
 
 OLDEST = 14
+OPTION_UNKNOWN = "E-OPTION-UNKNOWN"
 _FITTING = {
     "bigint": {"int8", "int4", "int2", "numeric"},
     "integer": {"int4", "int2"},
@@ -73,9 +75,33 @@ async def examine(erp: Erp, config: Config) -> Findings:
     if config.erp.mode == "stream":
         await _server(erp, config, found)
         await _publication(erp, config, found)
+    await _options(erp, config, found)
     for entity in config.entity.values():
         await _queries(erp, entity, found)
     return found
+
+
+async def _options(erp: Erp, config: Config, found: Findings) -> None:
+    """Whether the ERP knows what the pack's options name."""
+    for known in config.pack.known if config.pack is not None else ():
+        where = f"erp.options.{known.option}"
+        try:
+            rows = await erp.fetch(where, known.sql)
+        except SourceLost:
+            raise
+        except ErpsyncError as exc:
+            found.problems.append(exc)
+            continue
+        names = {str(row[0]) for row in rows if row[0] is not None}
+        for value in known.values:
+            if value not in names:
+                found.add(
+                    where,
+                    f'"{value}" is not known to the ERP{suggestion(value, names)}',
+                    "Correct the option, or the name in the ERP.",
+                    code=OPTION_UNKNOWN,
+                    config=True,
+                )
 
 
 async def _server(erp: Erp, config: Config, found: Findings) -> None:

@@ -9,32 +9,22 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import os
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from daemon.config.lines import Path as KeyPath
-from daemon.config.lines import depth, line_numbers, locate
-from daemon.config.problems import InvalidConfigError, Problem, suggestion
+from daemon.config.lines import depth
+from daemon.config.pack import Pack, pack_of
+from daemon.config.problems import InvalidConfigError, Problem
+from daemon.config.reading import Text, parse, read
 from daemon.config.root import Config
 from daemon.config.values import Surroundings
+from daemon.errors import ConfigError
 
 SEARCHED = (Path("config.toml"), Path("/etc/erpsyncd/config.toml"))
-PACK_FILE = "mapping.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """A parsed TOML file and where its keys stand."""
-
-    file: str
-    data: dict[str, Any]
-    lines: dict[KeyPath, int]
 
 
 def find_config(explicit: Path | None = None) -> Path:
@@ -53,7 +43,7 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, adapters: Sequence
 
     Raises InvalidConfigError (a ConfigError) that lists every problem.
     """
-    own = _read(path, str(path))
+    own = read(path, str(path))
     around = Surroundings(
         env=os.environ if env is None else env,
         base=path.absolute().parent,
@@ -67,30 +57,34 @@ def load_text(text: str, *, base: Path | None = None, env: Mapping[str, str] | N
     around = Surroundings(
         env=os.environ if env is None else env, base=base if base is not None else Path.cwd(), adapters=adapter_names()
     )
-    return _validated(_parse(text, "config.toml"), around)
+    return _validated(parse(text, "config.toml"), around)
 
 
-def check(path: Path, *, env: Mapping[str, str] | None = None) -> list[Problem]:
-    """Every problem of a configuration; an empty list means that it is good."""
+def check(
+    path: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    refused: Callable[[Config], Iterable[ConfigError]] = lambda _config: (),
+) -> list[Problem]:
+    """Every problem of a configuration; an empty list means that it is good. `refused` is asked about one that is good by
+    itself: what a part that stands above the configuration cannot use, with `where` as its dotted path."""
     try:
-        load(path, env=env)
+        errors = list(refused(load(path, env=env)))
     except InvalidConfigError as error:
         return list(error.problems)
-    return []
+    if not errors:
+        return []
+    own = read(path, str(path))
+    return [
+        _problem(tuple(error.where.split(".")), " ".join(filter(None, (error.message, error.hint))), own, None)
+        for error in errors
+    ]
 
 
 def adapter_names() -> list[str]:
     """Names that `adapter` accepts. Looked up by name at run time: adapters stand above the configuration."""
     names: list[str] = importlib.import_module("adapters.store").names()
     return names
-
-
-def pack_names() -> list[str]:
-    """ERP packs that are installed: folders of adapters/erp with a mapping."""
-    root = importlib.resources.files("adapters").joinpath("erp")
-    if not root.is_dir():
-        return []
-    return sorted(entry.name for entry in root.iterdir() if entry.joinpath(PACK_FILE).is_file())
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,73 +96,65 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read(path: Path, shown: str) -> _Text:
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidConfigError([Problem("", None, f"is not UTF-8 text (byte {error.start})", shown)]) from None
-    except FileNotFoundError:
-        raise InvalidConfigError([Problem("", None, "no such file; check the path after -c", shown)]) from None
-    except OSError as error:
-        raise InvalidConfigError([Problem("", None, f"cannot be read: {error.strerror}", shown)]) from None
-    return _parse(text, shown)
-
-
-def _parse(text: str, shown: str) -> _Text:
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidConfigError([_malformed(str(error), text, shown)]) from None
-    return _Text(shown, data, line_numbers(text.replace("\r\n", "\n")))
-
-
-def _malformed(reason: str, text: str, shown: str) -> Problem:
-    """tomllib says `Invalid value (at line 2, column 5)` or `... (at end of document)`."""
-    match = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", reason)
-    line = column = None
-    if match is not None:
-        reason = reason[: match.start()]
-        line, column = (int(match[1]), int(match[2])) if match[1] else (text.count("\n") + 1, None)
-    return Problem("", line, f"is not valid TOML: {reason[:1].lower()}{reason[1:]}", shown, column)
-
-
-def _validated(own: _Text, around: Surroundings) -> Config:
-    pack, problems = _pack(own)
-    data = merge(pack.data, own.data) if pack is not None else own.data
+def _validated(own: Text, around: Surroundings) -> Config:
+    pack, problems = pack_of(own)
+    data = _laid(pack, own) if pack is not None else own.data
     try:
         config = Config.model_validate(data, context=around)
     except ValidationError as error:
-        problems += [_problem(tuple(found["loc"]), found["msg"], own, pack) for found in error.errors()]
-    if problems:
+        lacking = pack is None and bool(problems)  # what a broken pack would have given is not missed a second time
+        problems += [
+            _problem(tuple(found["loc"]), found["msg"], own, pack)
+            for found in error.errors()
+            if not (lacking and _of_the_pack(tuple(found["loc"]), found["msg"]))
+        ]
+        config = None
+    if config is not None:
+        config.remember(pack)
+        problems += [_problem(path, text, own, pack) for path, text in _unimportable(config)]
+    if config is None or problems:
         raise InvalidConfigError(sorted(problems, key=lambda problem: (problem.file != own.file, problem.line or 0)))
     return config
 
 
-def _pack(own: _Text) -> tuple[_Text | None, list[Problem]]:
-    """The pack that the configuration names, if any."""
-    erp = own.data.get("erp")
-    name = erp.get("pack") if isinstance(erp, dict) else None
-    if not isinstance(name, str) or not name:
-        return None, []
-    known = pack_names()
-    if name not in known:
-        more = suggestion(name, known) or "; none is installed: leave it out and write [entity.*]"
-        return None, [_problem(("erp", "pack"), f'there is no ERP pack "{name}"{more}', own, None)]
-    source = importlib.resources.files("adapters").joinpath("erp", name, PACK_FILE)
-    try:
-        pack = _parse(source.read_text(encoding="utf-8"), f"{name}/{PACK_FILE}")
-    except InvalidConfigError as error:
-        return None, list(error.problems)
-    stray = [key for key in pack.data if key != "entity"]
-    return pack, [_problem((key,), "a pack holds [entity.*] only", pack, None) for key in stray]
+def _of_the_pack(path: KeyPath, message: str) -> bool:
+    return (path[:1] == ("entity",) and "is missing" in message) or "there is no [entity." in message
 
 
-def _problem(path: KeyPath, message: str, own: _Text, pack: _Text | None) -> Problem:
-    text = pack if pack is not None and _from_pack(path, own, pack) else own
-    return Problem(".".join(str(part) for part in path), locate(text.lines, path), message, text.file)
+def _laid(pack: Pack, own: Text) -> dict[str, Any]:
+    """The configuration laid on its pack. An entity of the pack that no store shows, no job sends and no table of ours
+    mentions is left out: its tables need not be published."""
+    entities = own.data.get("entity")
+    wanted = set(entities) if isinstance(entities, Mapping) else set()
+    for tables, key in ((own.data.get("store"), "entities"), (own.data.get("batch"), "entity")):
+        for table in tables.values() if isinstance(tables, Mapping) else ():
+            found = table.get(key) if isinstance(table, Mapping) else None
+            wanted.update(found if isinstance(found, list) else [found])
+    shown = {name: table for name, table in pack.text.data["entity"].items() if name in wanted}
+    data = merge({"entity": shown}, own.data)
+    return {**data, "erp": {**data["erp"], "options": dict(pack.options)}}
 
 
-def _from_pack(path: KeyPath, own: _Text, pack: _Text) -> bool:
+def _unimportable(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Entities whose function is not there."""
+    for name, entity in config.entity.items():
+        if entity.transform is not None:
+            module, _, function = entity.transform.partition(":")
+            try:
+                found = getattr(importlib.import_module(module), function)
+            except Exception as error:  # noqa: BLE001 -- anything can come out of an integrator's module
+                yield ("entity", name, "transform"), f"cannot be imported: {type(error).__name__}: {error}"
+                continue
+            if not callable(found):
+                yield ("entity", name, "transform"), f"{function} of {module} is no function"
+
+
+def _problem(path: KeyPath, message: str, own: Text, pack: Pack | None) -> Problem:
+    from_pack = pack is not None and _from_pack(path, own, pack.text)
+    return (pack.text if pack is not None and from_pack else own).problem(path, message)
+
+
+def _from_pack(path: KeyPath, own: Text, pack: Text) -> bool:
     """Whether the value at this path came from the pack: only there is it known, and no array of ours replaced it."""
     replaced = any(isinstance(part, int) and path[:length] in own.lines for length, part in enumerate(path))
     return not replaced and depth(pack.lines, path) > depth(own.lines, path)

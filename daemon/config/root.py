@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field, ValidationInfo
+from pydantic import Field, PrivateAttr, ValidationInfo
 
 from daemon.config.entity import Entity, kind_of
 from daemon.config.outlet import Batch, Store
+from daemon.config.pack import Pack
 from daemon.config.problems import suggestion
 from daemon.config.section import Finding, Raw, Section
 from daemon.config.source import Erp, Log, Mode, State, Status
@@ -36,6 +37,17 @@ class Config(Section):
     entity: dict[str, Entity] = Field(min_length=1, description="What is kept true, one table an entity.")
     store: dict[str, Store] = Field(min_length=1, description="Storefronts, one table each.")
     batch: dict[str, Batch] = Field(default_factory=dict, description="Jobs by the clock, one table each.")
+
+    _pack: Pack | None = PrivateAttr(default=None)
+
+    @property
+    def pack(self) -> Pack | None:
+        """The ERP pack whose entities lie under those of the file, if any."""
+        return self._pack
+
+    def remember(self, pack: Pack | None) -> None:
+        """Keep the pack that this configuration was laid on."""
+        self._pack = pack
 
     @property
     def digest(self) -> str:

@@ -100,6 +100,9 @@ class Erp(Section):
     pack: Word | None = Field(
         default=None, description="ERP pack whose entities are used; tables [entity.*] of this file go over them."
     )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What the pack is told: the keys of its options, table [erp.options]."
+    )
     failover_slot: Flag = Field(
         default=False,
         description="Create the slot with failover, so that it follows to a standby (PostgreSQL 17 or newer).",
@@ -111,6 +114,11 @@ class Erp(Section):
     connections: Annotated[Whole, Field(ge=1, le=100)] = Field(
         default=4, description="Most connections for queries, besides the stream."
     )
+
+    @classmethod
+    def rules(cls, raw: Raw, _info: ValidationInfo, /) -> Iterator[Finding]:
+        if raw.get("options") and not raw.get("pack"):
+            yield ("options",), "are for a pack; add pack = ..., or leave them out"
 
 
 class State(Section):

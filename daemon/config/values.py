@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, Wi
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SQL_QUIET = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+SQL_QUIET = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _SQL_PARAM = re.compile(r"\$(\d+)")
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -113,7 +113,7 @@ def resolve_path(value: object, info: ValidationInfo) -> object:
 
 def sql_problem(text: str, params: Sequence[int]) -> str | None:
     """What is wrong with this query at first sight, or None. `params` are the numbers it must use, and no others."""
-    code = _SQL_QUIET.sub(" ", text)
+    code = SQL_QUIET.sub(" ", text)
     if not code.strip(" \t\r\n;"):
         return "is empty"
     if not re.match(r"[\s(]*(select|with|values|table)\b", code, re.IGNORECASE):

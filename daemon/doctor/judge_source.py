@@ -35,6 +35,8 @@ _SETUP = "Run what `erpsyncd sql setup` prints."
 
 def check_of(problem: ErpsyncError) -> str:
     """The check that a finding of preflight belongs to."""
+    if problem.where.startswith("erp.options."):
+        return "options"
     if problem.where.startswith("entity."):
         return {"E-PUBLICATION-TABLE": "publication_tables", "E-SOURCE-PRIVILEGE": "privileges"}.get(
             problem.code, "mapping"

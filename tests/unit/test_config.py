@@ -423,23 +423,6 @@ def test_an_unknown_pack_is_refused_and_hides_no_other_problem() -> None:
     assert 'no ERP pack "sap"' in found["erp.pack"]
 
 
-def test_a_pack_lies_under_the_users_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "erp" / "tiny").mkdir(parents=True)
-    mapping = tmp_path / "erp" / "tiny" / "mapping.toml"
-    mapping.write_text(STOCK + 'lane = "fast"\n' + WATCH)
-    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
-    text = ERP + 'pack = "tiny"\n' + STORE + '[entity.stock]\ntarget = "9s"\n'
-    stock = good(text).entity["stock"]
-    assert (stock.target, stock.watch[0].table) == (9.0, "public.stock_level")
-    mapping.write_text(STOCK + 'lane = "fst"\n' + WATCH)
-    with pytest.raises(InvalidConfigError) as caught:
-        load_text(text.replace('"9s"', '"x"'), env={})
-    assert [(p.file, p.line, p.path) for p in caught.value.problems] == [
-        ("config.toml", 9, "entity.stock.target"),
-        ("tiny/mapping.toml", 4, "entity.stock.lane"),
-    ]
-
-
 def test_merge_replaces_arrays_and_leaves_its_inputs_alone() -> None:
     under = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
     assert merge(under, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
