@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -105,8 +105,10 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int = say.SMALL_ANSWER,
+        also: Collection[int] = (),
     ) -> Answer:
-        """One idempotent call and its whole 2xx answer. A kept-alive connection that proves dead is replaced once."""
+        """One idempotent call and its whole 2xx answer, or one with a status in `also`. A kept-alive connection that
+        proves dead is replaced once."""
         session = self._session
         if session is None:
             raise self.error(say.CLOSED, Retry.OPERATOR, "the session is not open")
@@ -116,11 +118,11 @@ class Transport:
             async with asyncio.timeout(self._timeout):
                 seen = SimpleNamespace(reused=False)
                 try:
-                    return await self._once(session, method, url, body, headers, limit, seen)
+                    return await self._once(session, method, url, body, headers, limit, also, seen)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                     if not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
                         raise
-                return await self._once(session, method, url, body, headers, limit, seen)
+                return await self._once(session, method, url, body, headers, limit, also, seen)
         except TimeoutError:
             text = f"no answer from {self.place} within {self._timeout:g} s; the call may have succeeded"
             raise self.error(say.TIMEOUT, Retry.LATER, text) from None
@@ -135,12 +137,13 @@ class Transport:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         limit: int,
+        also: Collection[int],
         seen: SimpleNamespace,
     ) -> Answer:
         async with session.request(
             method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=seen
         ) as response:
-            if not 200 <= response.status < 300:
+            if not 200 <= response.status < 300 and response.status not in also:
                 raise await self._refusal(response)
             content = await self._read(response.content, limit)
             return Answer(response.status, response.headers, content)
@@ -176,8 +179,20 @@ class Transport:
         if known.retry is Retry.LATER:
             now = say.http_date(response.headers.get("Date")) or datetime.now(UTC)
             wait = say.retry_after(response.headers.get("Retry-After"), now)
-        text = f"{known.text} (HTTP {response.status}{': ' + words if words else ''})"
+        return self._refused(known, response.status, words, wait)
+
+    def refusal(self, answer: Answer) -> StoreError:
+        """The error for an answer that `also` let through, as it would have been without."""
+        words = "HTML" if say.is_html(answer.headers, answer.body) else self.quote(answer.body)
+        return self._refused(say.verdict(answer.status), answer.status, words, None)
+
+    def _refused(self, known: say.Verdict, status: int, words: str, wait: float | None) -> StoreError:
+        text = f"{known.text} (HTTP {status}{': ' + words if words else ''})"
         return self.error(known.code, known.retry, text, known.hint.format(where=self.where), wait)
+
+    def hide(self, secret: str) -> None:
+        """Blot this out too wherever the store's own words are quoted."""
+        self._secrets = sorted({*self._secrets, *say.spellings([secret])}, key=len, reverse=True)
 
     def json(self, answer: Answer, *, exact: bool = False) -> Any:
         """The JSON value of an answer. With `exact`, a number with a fraction becomes a decimal string."""
