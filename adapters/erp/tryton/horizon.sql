@@ -1,0 +1,1 @@
+coalesce(m.today + {{forecast_days}}::int, 'infinity'::date)

@@ -1,0 +1,1 @@
+select id from product_product where template = any($1)
