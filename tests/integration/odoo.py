@@ -1,0 +1,111 @@
+"""The Odoo database of tests/data/odoo18, restored, and what the pack reads from it.
+
+Invariant: restored as it was dumped; what a test changes, it changes by SQL as Odoo writes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from daemon import config as configuration
+from daemon.config import Config
+from daemon.erp import Erp
+from daemon.mapping import Mapper
+from daemon.model import Key
+from daemon.preflight import mapper_of
+from daemon.truth import read_documents
+from tests.conftest import Database
+from tests.integration.harness import TOKEN
+from tests.integration.prepared import program
+
+DATA = Path(__file__).parent.parent / "data" / "odoo18"
+ENTITIES = ("stock", "price", "credit", "order_status", "content")
+
+
+def oracle() -> dict[str, Any]:
+    """What Odoo says; numbers as Decimal."""
+    text = gzip.decompress((DATA / "oracle.json.gz").read_bytes())
+    said: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    return said
+
+
+async def restore(database: Database) -> None:
+    """Odoo's tables into an empty database."""
+    script = await asyncio.to_thread(lambda: gzip.decompress((DATA / "odoo18.sql.gz").read_bytes()).decode())
+    psql = database.cluster.bin_dir / "psql"
+    ran = await program(psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database.dsn, "-f", "-", text=script)
+    assert ran.code == 0, ran.err
+
+
+def text_of(
+    dsn: str,
+    options: str = "",
+    entities: Iterable[str] = ENTITIES,
+    url: str = "http://127.0.0.1:1/shop",
+    folder: Path = Path("/nowhere"),
+) -> str:
+    """A configuration with the pack; `options` are lines of [erp.options]."""
+    return f"""
+[erp]
+dsn = "{dsn}"
+pack = "odoo"
+canary = "1s"
+[erp.options]
+{options}
+[state]
+path = "{folder / "state.db"}"
+[status]
+listen = "127.0.0.1:0"
+[store.main]
+adapter = "http"
+url = "{url}"
+token = "{TOKEN}"
+entities = {json.dumps(list(entities))}
+brake = false
+"""
+
+
+class Reader:
+    """Reads documents as the worker does, with the pack's own queries."""
+
+    def __init__(self, database: Database, options: str = "") -> None:
+        self.config: Config = configuration.load_text(text_of(database.dsn, options), env={})
+        self._erp = Erp(database.dsn, connections=2, statement_timeout_s=30)
+        self._mappers: dict[str, Mapper] = {}
+
+    async def __aenter__(self) -> Reader:
+        await self._erp.open()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._erp.close()
+
+    @property
+    def erp(self) -> Erp:
+        return self._erp
+
+    async def documents(self, name: str, keys: list[Key] | None = None) -> dict[str, dict[str, Any]]:
+        """Documents by id, of all keys unless given. No key may be refused."""
+        entity = self.config.entity[name]
+        mapper = mapper_of(entity)
+        if keys is None:
+            keys = await self._erp.page(f"entity.{name}.all_keys", entity.all_keys, -(2**31), 1_000_000)
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(keys), 500):
+            good, bad = await read_documents(self._erp, entity, mapper, keys[start : start + 500])
+            assert not bad, {key: str(error) for key, error in bad.items()}
+            for documents in good.values():
+                found |= {id_: made.fields for id_, made in documents.items()}
+        return found
+
+    async def refused(self, name: str, keys: list[Key]) -> dict[Key, str]:
+        """Why these keys make no document."""
+        entity = self.config.entity[name]
+        _, bad = await read_documents(self._erp, entity, mapper_of(entity), keys)
+        return {key: error.message for key, error in bad.items()}
