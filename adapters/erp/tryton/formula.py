@@ -55,7 +55,8 @@ class _Decimals(ast.NodeTransformer):
 @functools.lru_cache(maxsize=4096)
 def _parsed(formula: str) -> ast.AST:
     text = formula.strip()
-    return _Decimals(text).visit(SimpleEval.parse(text))
+    made: ast.AST = _Decimals(text).visit(SimpleEval.parse(text))
+    return made
 
 
 def evaluate(formula: str, names: Mapping[str, Decimal | None]) -> Decimal | None:

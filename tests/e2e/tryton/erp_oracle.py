@@ -1,0 +1,194 @@
+"""Runs in Tryton's own environment: what Tryton itself says that a storefront should show.
+
+Invariant: every value comes from Tryton's own fields and methods, never from SQL; nothing here knows erpsyncd's queries.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import html
+import math
+import zoneinfo
+from typing import Any
+
+from erp_world import PROTEUS, model
+
+QUANTITIES = (1, 2, 5, 6, 9, 10, 12, 24, 100)
+
+
+def read(name: str, ids: list[int], fields: list[str], **context: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = PROTEUS.get_proxy(name).read(ids, fields, {**PROTEUS.context, **context})
+    return found
+
+
+def search(name: str, domain: list[Any], **context: Any) -> list[int]:
+    found: list[int] = PROTEUS.get_proxy(name).search(domain, 0, None, None, {**PROTEUS.context, **context})
+    return found
+
+
+def today() -> dt.date:
+    return dt.datetime.now(zoneinfo.ZoneInfo("Europe/Prague")).date()
+
+
+def sold(prefix: str) -> list[dict[str, Any]]:
+    ids = search("product.product", [("code", "!=", None), ("salable", "=", True), ("code", "like", prefix + "%")])
+    return read("product.product", ids, ["code", "type", "consumable"])
+
+
+def stock(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    goods = [row for row in rows if row["type"] != "service"]
+    context: dict[str, Any] = {
+        "locations": search("stock.location", [("type", "=", "warehouse")]),
+        "stock_date_end": today(),
+        "stock_assign": True,
+        "stock_skip_warehouse": True,
+        **more,
+    }
+    field = context.pop("field", "quantity")
+    context["stock_date_end"] += dt.timedelta(days=context.pop("days", 0))
+    levels = {r["id"]: r[field] for r in read("product.product", [row["id"] for row in goods], [field], **context)}
+    return {
+        f"{row['code']}|default": {
+            "available": max(math.floor(round(levels[row["id"]], 9)), 0),
+            "backorder": bool(row["consumable"]),
+        }
+        for row in goods
+    }
+
+
+def prices(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """By sku and list: what one sale unit costs at each of QUANTITIES."""
+    ids = {row["id"]: row["code"] for row in rows}
+    made: dict[str, Any] = {}
+    lists = read("product.price_list", search("product.price_list", []), ["name", "tax_included"])
+    for entry in [{"id": None, "name": "default", "tax_included": False}, *lists]:
+        for quantity in QUANTITIES if entry["id"] else (1,):
+            context = {"quantity": quantity, **({"price_list": entry["id"]} if entry["id"] else {})}
+            for row in read("product.product", list(ids), ["sale_price_uom"], **context):
+                if row["sale_price_uom"] is not None:
+                    place = made.setdefault(
+                        f"{ids[row['id']]}|{entry['name']}", {"tax_included": entry["tax_included"]}
+                    )
+                    place[str(quantity)] = str(row["sale_price_uom"])
+    return made
+
+
+def parties() -> list[dict[str, Any]]:
+    ids = search("party.party", [("code", "!=", None)])
+    own = read("company.company", [PROTEUS.context["company"]], ["party"])[0]["party"]
+    fields = ["code", "credit_amount", "credit_limit_amount", "sale_price_list"]
+    return read("party.party", [number for number in ids if number != own], fields)
+
+
+def credit() -> dict[str, Any]:
+    made = {}
+    for row in parties():
+        limit, used = row["credit_limit_amount"], row["credit_amount"]
+        made[row["code"]] = {
+            "currency": "USD",
+            "limit": None if limit is None else str(limit),
+            "balance": str(used),
+            "available": None if limit is None else str(limit - used),
+            "hold": limit is not None and used > limit,
+        }
+    return made
+
+
+def customer_price_lists() -> dict[str, Any]:
+    default = model("sale.configuration")(1).sale_price_list
+    names = {r["id"]: r["name"] for r in read("product.price_list", search("product.price_list", []), ["name"])}
+    return {
+        row["code"]: {"price_list": names.get(row["sale_price_list"] or (default.id if default else None))}
+        for row in parties()
+    }
+
+
+def orders() -> dict[str, Any]:
+    made = {}
+    for sale in model("sale.sale").find([("number", "!=", None), ("state", "!=", "draft")]):
+        made[sale.number] = {
+            "reference": sale.reference or None,
+            "status": sale.state,
+            "shipment_status": sale.shipment_state,
+            "payment_status": sale.invoice_state,
+            "fulfilments": [_delivery(s) for s in sorted(sale.shipments, key=lambda s: s.number)]
+            + [_returned(s) for s in sorted(sale.shipment_returns, key=lambda s: s.number)],
+        }
+    return made
+
+
+def _delivery(shipment: Any) -> dict[str, Any]:
+    return {
+        "id": shipment.number,
+        "kind": "delivery",
+        "status": shipment.state,
+        "carrier": shipment.carrier.party.name if shipment.carrier else None,
+        "tracking_number": shipment.shipping_reference or None,
+        "lines": _lines(shipment.outgoing_moves),
+    }
+
+
+def _returned(shipment: Any) -> dict[str, Any]:
+    return {
+        "id": f"return {shipment.number}",
+        "kind": "return",
+        "status": shipment.state,
+        "carrier": None,
+        "tracking_number": None,
+        "lines": _lines(shipment.incoming_moves),
+    }
+
+
+def _lines(moves: Any) -> list[dict[str, Any]]:
+    counted: dict[str, float] = {}
+    for move in moves:
+        if move.state != "cancelled":
+            counted[move.product.code] = counted.get(move.product.code, 0) + move.quantity
+    return [{"sku": sku, "quantity": f"{quantity:g}"} for sku, quantity in sorted(counted.items())]
+
+
+def content(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    made = {}
+    for language in search("ir.lang", [("translatable", "=", True)]):
+        code = read("ir.lang", [language], ["code"])[0]["code"]
+        fields = ["name", "description", "template", "attributes", "images", "code"]
+        for row in read("product.product", [r["id"] for r in rows], fields, language=code):
+            made[f"{row['code']}|{code}"] = _content(row, code)
+    return made
+
+
+def _content(row: dict[str, Any], language: str) -> dict[str, Any]:
+    template = read("product.template", [row["template"]], ["name", "categories", "images"], language=language)[0]
+    categories = read("product.category", list(template["categories"]), ["rec_name"], language=language)
+    shared = read("product.image", list(template["images"]), ["product"])
+    used = [*row["images"], *(image["id"] for image in shared if image["product"] is None)]
+    pictures = {p["id"]: p for p in read("product.image", used, ["image", "description"], language=language)}
+    text = row["description"]
+    return {
+        "title": template["name"],
+        "description_html": None if text is None else html.escape(text, quote=False).replace("\n", "<br>"),
+        "attributes": row["attributes"] or {},
+        "categories": sorted(category["rec_name"] for category in categories),
+        "images": [
+            {
+                "sha256": hashlib.sha256(pictures[number]["image"]).hexdigest(),
+                "position": position,
+                **({"alt": pictures[number]["description"]} if pictures[number]["description"] is not None else {}),
+            }
+            for position, number in enumerate(used, 1)
+        ],
+    }
+
+
+def answers(prefix: str = "", **more: Any) -> dict[str, Any]:
+    """All of it, of products whose code begins so."""
+    rows = sold(prefix)
+    return {
+        "stock": stock(rows, **more),
+        "price": prices(rows),
+        "credit": credit(),
+        "customer_price_list": customer_price_lists(),
+        "order_status": orders(),
+        "content": content(rows),
+    }

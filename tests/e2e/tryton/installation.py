@@ -1,0 +1,168 @@
+"""Tryton itself, in an environment of its own, and a database that it made; both are kept between runs.
+
+Invariant: Tryton (GPL) is never imported here: it runs in a process of its own. What is kept is named by all that it was made
+of, so that nothing stale is used. The folder is $ERPSYNCD_E2E_CACHE, else erpsyncd/e2e in the user's cache.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from daemon.demo.embedded import Cluster
+
+SERIES = "8.2"
+MODULES = (
+    "sale purchase stock sale_price_list product_price_list_dates product_price_list_parent sale_credit_limit stock_supply "
+    "sale_supply product_attribute product_image account_invoice_stock product_kit stock_package_shipping"
+).split()
+WORKER = Path(__file__).parent / "erp_worker.py"
+
+
+class LeftOutError(Exception):
+    """Tryton cannot be installed here; the message says why in one line."""
+
+
+def cache() -> Path:
+    """Where environment and dump are kept."""
+    named = os.environ.get("ERPSYNCD_E2E_CACHE")
+    root = (
+        Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "erpsyncd" / "e2e"
+    )
+    folder = root / f"tryton-{SERIES}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def environment() -> Path:
+    """The Python of Tryton's own environment, installed on the first call. Raises LeftOutError."""
+    packages = [f"trytond[PostgreSQL]=={SERIES}.*", f"proteus=={SERIES}.*", "psycopg[binary]"]
+    packages += [f"trytond-{name.replace('_', '-')}=={SERIES}.*" for name in MODULES]
+    mark = hashlib.sha256(" ".join([sys.version, *packages]).encode()).hexdigest()[:12]
+    folder = cache() / f"venv-{mark}"
+    python = folder / "bin" / "python"
+    if (folder / "installed").exists():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = [
+        str(python),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "-q",
+        "--retries",
+        "2",
+        "--timeout",
+        "20",
+        "install",
+    ]
+    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, *packages]):
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.strip() and "WARNING" not in line]
+            raise LeftOutError(lines[-1].strip() if lines else f"{command[0]} failed")
+    (folder / "installed").touch()
+    return python
+
+
+class Worker:
+    """A process of Tryton's that does business events and tells what Tryton says. Ended by `close`."""
+
+    def __init__(self, python: Path, cluster: Cluster, database: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings = configuration(cluster, folder)
+        self._errors = (folder / "tryton.log").open("a+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [str(python), str(WORKER), uri(cluster), str(settings), database],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PG", "TRYTON"))},
+        )
+
+    def do(self, event: str, /, **values: Any) -> Any:
+        """What the event gives. Raises AssertionError when Tryton refuses or fails."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": event, "with": values}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {"failed": "it ended"}
+        if "failed" in answer:
+            self._errors.seek(0)
+            raise AssertionError(
+                f"Tryton failed at {event} {values}: {answer['failed']}\n{self._errors.read()[-3000:]}"
+            )
+        return answer["said"]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+
+def uri(cluster: Cluster) -> str:
+    """Where Tryton finds its databases."""
+    return cluster.dsn("")
+
+
+def configuration(cluster: Cluster, folder: Path) -> Path:
+    """Tryton's own configuration file."""
+    path = folder / "trytond.conf"
+    path.write_text(f"[database]\nuri = {uri(cluster)}\npath = {folder}\n", encoding="utf-8")
+    return path
+
+
+def restore(python: Path, cluster: Cluster, name: str, folder: Path) -> None:
+    """A database of that name with a company that sells, made by Tryton on the first call."""
+    parts = [Path(__file__), *(WORKER.parent / f"{part}.py" for part in ("erp_world", "erp_worker"))]
+    listed = subprocess.run([str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+    mark = hashlib.sha256(listed.encode() + b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
+    dump = cache() / f"erp-{mark}.sql.gz"
+    cluster.psql(f'create database "{name}"')
+    if not dump.exists():
+        _build(python, cluster, name, folder)
+        made = _run([cluster.bin_dir / "pg_dump", "--no-owner", "--no-acl", "-d", cluster.dsn(name)])
+        part = dump.with_suffix(f".{os.getpid()}")
+        part.write_bytes(gzip.compress(_portable(made), 6, mtime=0))
+        part.rename(dump)
+    else:
+        cluster.psql(gzip.decompress(dump.read_bytes()).decode(), name)
+
+
+def _portable(dump: bytes) -> bytes:
+    """Without the commands that only the newest psql knows."""
+    return b"\n".join(line for line in dump.split(b"\n") if not line.startswith((b"\\restrict", b"\\unrestrict")))
+
+
+def _build(python: Path, cluster: Cluster, name: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, secret = configuration(cluster, folder), folder / "password"
+    secret.write_text("a-long-password-of-a-test", encoding="utf-8")
+    admin = [python.parent / "trytond-admin", "-c", settings, "-d", name]
+    _run([*admin, "--all", "--email", "admin@example.com"], TRYTONPASSFILE=str(secret))
+    _run([*admin, "-u", *MODULES, "--activate-dependencies"], TRYTONPASSFILE=str(secret))
+    worker = Worker(python, cluster, name, folder)
+    try:
+        worker.do("build")
+    finally:
+        worker.close()
+
+
+def _run(command: list[Any], **environment: str) -> bytes:
+    ran = subprocess.run(
+        [str(part) for part in command], capture_output=True, check=False, env={**os.environ, **environment}
+    )
+    assert ran.returncode == 0, ran.stderr.decode()[-3000:]
+    return ran.stdout
