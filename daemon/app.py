@@ -10,27 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from daemon import __version__, log
 from daemon.announcer import Announcer
-from daemon.backfill import Backfill, forget_others
+from daemon.backfill import Backfill
 from daemon.brakes import Brake
+from daemon.comparisons import Comparisons
 from daemon.config import Config
 from daemon.control import Control
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
-from daemon.errors import ErpsyncError, SourceLost
+from daemon.errors import ErpsyncError
 from daemon.figures import ready, report
 from daemon.flights import Flights
 from daemon.gate import Gate, gates_of
-from daemon.indexer import Indexed, Indexer
+from daemon.indexer import Indexed
 from daemon.ingest import Ingest
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
-from daemon.model import Lane, Micros, QueueName, Xid
+from daemon.model import Lane, Micros, QueueName
 from daemon.operations import Operations
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
@@ -40,7 +41,7 @@ from daemon.rowindex import RowIndex
 from daemon.sdnotify import Notifier
 from daemon.slotwatch import Looks, send_canaries, watch_slot
 from daemon.source import Source
-from daemon.sources import Marker, lookups_of, queues_of, rules_of
+from daemon.sources import Marker, lookups_of, rules_of
 from daemon.staleness import Report
 from daemon.state import StateFile
 from daemon.status import StatusServer
@@ -77,12 +78,11 @@ class App:
         )
         self.gates: dict[str, Gate] = {}
         self.workers: dict[QueueName, Worker] = {}
-        self.backfills: dict[QueueName, Backfill] = {}
         self.lookups: list[Lookup] = []
         self.pollers: list[Poller] = []
         self._router = Router(self._rules)
         self._index = RowIndex(self.state)
-        self._indexer = Indexer(self._index, self.erp, self._compare_entity)
+        self.comparisons = Comparisons(config, self.erp, self.dirty, self.ledger, self.state, self._index, self.erp_now)
         self.looks = Looks()
         self._active = asyncio.Event()
         self._examined = False
@@ -93,7 +93,7 @@ class App:
             self._index,
             self.metrics,
             self.erp.snapshot,
-            self.rescan,
+            self.comparisons.rescan,
             self._offset_s,
         )
         self.source = Source(
@@ -101,7 +101,8 @@ class App:
             self.state,
             self.ingest,
             self.metrics,
-            compare_all=self._compare_all,
+            compare_all=self.comparisons.everything,
+            compare_known=self.comparisons.everything_known,
             connected=self._connect,
             streaming=self._activate,
             now=self.erp_now,
@@ -118,16 +119,13 @@ class App:
         names = config.queues()
         self.dirty.open([*names, *self._lookup_rules])
         self._index.open()
-        ((lsn,),) = self.state.query("select lsn from source")
-        self.state.set_position(lsn)
+        self.state.take_up()
         self.gates = gates_of(config, self.metrics)
-        forget_others(self.state, [self.dirty.queue(name).id for name in names])
-        for name in names:
-            entity = config.entity[name.entity]
-            self.backfills[name] = Backfill(name, entity, self.erp, self.dirty, self.ledger, self.state, self.erp_now)
-            self.workers[name] = self._worker(name)
+        self.comparisons.open()
+        self.workers = {name: self._worker(name) for name in names}
         self.lookups = [
-            Lookup(name, rule, self.erp, self.dirty, self.marker) for name, rule in self._lookup_rules.items()
+            Lookup(name, rule, self.erp, self.dirty, self.marker, self.comparisons.rescan)
+            for name, rule in self._lookup_rules.items()
         ]
         for entity in config.entity.values():
             for number, rule in enumerate(entity.poll):
@@ -164,6 +162,11 @@ class App:
             _micros,
             self._offset,
         )
+
+    @property
+    def backfills(self) -> Mapping[QueueName, Backfill]:
+        """The comparison of each queue."""
+        return self.comparisons.jobs
 
     # -- running
 
@@ -212,6 +215,7 @@ class App:
                 writer.cancel()
                 await asyncio.wait([writer])
                 await self.state.drain()
+            await self.dirty.close()
             await server.close()
             for gate in self.gates.values():
                 await gate.store.close()
@@ -230,15 +234,17 @@ class App:
             tasks += [
                 ("source", self.source.run()),
                 ("canary", send_canaries(self.config, self._active)),
-                ("row index", self._when_active(self._indexer.run())),
+                ("row index", self._when_active(self.comparisons.indexer.run())),
                 ("publication", self._when_active(self._publication_watch().run())),
                 ("slot", watch_slot(self.config, self._active, self.looks)),
             ]
         else:
-            tasks.append(("source", self._poll_only()))
+            tasks.append(("source", self.source.poll()))
+        tasks.append(("hindsight", self._when_active(self.comparisons.hindsight.run())))
         tasks += [(f"probe {name}", self._probe(gate)) for name, gate in self.gates.items()]
         tasks += [
-            (f"backfill {name}", self._when_active(self._when_indexed(job))) for name, job in self.backfills.items()
+            (f"backfill {name}", self._when_active(self.comparisons.run(job)))
+            for name, job in self.comparisons.jobs.items()
         ]
         tasks += [(f"lookup {job.name}", self._when_active(job.run())) for job in self.lookups]
         tasks += [(f"poll {rule.name}", self._when_active(rule.run())) for rule in self.pollers]
@@ -246,7 +252,9 @@ class App:
 
     def _publication_watch(self) -> PublicationWatch:
         name = self.config.erp.publication
-        return PublicationWatch(name, self._rules, self._router, self.ingest, self.erp, self.state, self._republished)
+        return PublicationWatch(
+            name, self._rules, self._router, self.ingest, self.erp, self.state, self.comparisons.unseen
+        )
 
     async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
         """A standby, and a daemon that has not seen the ERP yet, keep quiet."""
@@ -263,45 +271,26 @@ class App:
         finally:
             work.close()
 
-    async def _when_indexed(self, job: Backfill) -> None:
-        """Comparisons wait for the row index, so that no row changes unseen while they run."""
-        if self.config.erp.mode == "stream":
-            await self._indexer.ready.wait()
-        await job.run()
-
     async def _connect(self) -> None:
         """Connect for reading, and examine the ERP before the first stream. Raises what must be mended."""
         await self.erp.open()
-        await self._measure_clock()
+        before = await self._measure_clock()
         self.dirty.forget_seen()
         if not self._examined:
             findings = await examine(self.erp, self.config)
             findings.raise_first()
             self._router.parents = findings.parents
-            self._indexer.want(
+            self.comparisons.indexer.want(
                 Indexed(
                     table, column, frozenset(r.entity for r in self._rules if (r.table, r.column) == (table, column))
                 )
                 for table, column in sorted(findings.indexed)
             )
-            for name, job in self.backfills.items():
-                job.smallest = findings.smallest.get(name.entity)
+            self.comparisons.start_below(findings.smallest)
+            for rule in self.pollers:
+                if rule.begin(before):
+                    self.comparisons.look_back(rule.entity, f"poll rule {rule.name} is new")
             self._examined = True
-
-    async def _poll_only(self) -> None:
-        """mode = "poll": the same daemon on poll rules alone."""
-        edge = log.Edge("erp_lost", "erp_back")
-        while True:
-            try:
-                await self._connect()
-                self.source.state, self.source.reason = "polling", ""
-                edge.up("the ERP is back")
-                self._activate()
-                await asyncio.sleep(_CLOCK_S)
-            except SourceLost as exc:
-                self.source.state, self.source.reason = "lost", str(exc)
-                edge.down(str(exc), code=exc.code)
-                await asyncio.sleep(_RETRY_S)
 
     def _activate(self) -> None:
         if not self._active.is_set():
@@ -313,29 +302,6 @@ class App:
         times = [poller.state.last for poller in self.pollers]
         if all(t is not None for t in times):
             self.looks.polled_at = min((t for t in times if t is not None), default=None)
-
-    # -- re-scans
-
-    def rescan(self, entity: str, since: Micros, reason: str, xid: Xid) -> None:
-        """Compare all keys of an entity in every store."""
-        for name in queues_of(self.config, entity):
-            self.backfills[name].request(since, reason, xid, patient=True)
-
-    def _compare_entity(self, entity: str, reason: str) -> None:
-        for name in queues_of(self.config, entity):
-            self.backfills[name].request(self.erp_now(), reason)
-
-    def _republished(self, table: str, entities: Iterable[str], reason: str) -> None:
-        self._indexer.again(table)  # rows changed unseen: what the index says of them may be outdated
-        for entity in entities:
-            self._compare_entity(entity, reason)
-
-    def _compare_all(self, since: Micros, reason: str, renumbered: bool) -> None:
-        if renumbered:
-            self.dirty.forget_transactions()
-        self._indexer.again()
-        for job in self.backfills.values():
-            job.request(since, reason, renumbered=renumbered)
 
     # -- watching
 
@@ -349,9 +315,10 @@ class App:
         """The ERP's clock, as far as we know it."""
         return _micros() + self._offset()
 
-    async def _measure_clock(self) -> None:
+    async def _measure_clock(self) -> Micros:
         clock = await self.erp.clock()
         self.looks.offset_s = clock.offset_s
+        return clock.erp
 
     async def _watch_clock(self) -> None:
         while True:

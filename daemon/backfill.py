@@ -7,7 +7,7 @@ crash repeats a page and skips none. After the ERP's keys come the keys that onl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from daemon import failpoints, log
@@ -75,6 +75,7 @@ class Backfill:
         ledger: Ledger,
         state: StateFile,
         now: Callable[[], Micros],
+        settle: Callable[[str], Awaitable[None]],
     ) -> None:
         self.name = name
         self._entity = entity
@@ -83,10 +84,13 @@ class Backfill:
         self._ledger = ledger
         self._state = state
         self._now = now
+        self._settle = settle
         self._queue = dirty.queue(name).id
         self._mapping = entity.digest()
         self._wanted = asyncio.Event()
         self.job, mapping = self._load()
+        self.new = not mapping
+        """Nothing of it was ever compared."""
         if mapping not in ("", self._mapping):
             self.request(now(), "its mapping has changed")
         self.loaded = self.job.phase == "done" or not self.job.first
@@ -127,10 +131,15 @@ class Backfill:
         oldest = min((s for s in ((job.since, job.again, since) if busy else (since,)) if s), default=0)
         earlier = _newest(job.xid, job.again_xid) if busy and not renumbered else None
         newest = _newest(earlier, xid)
-        self.job = Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest)
-        self._save()
+        self._begin(Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest))
         log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)
         self._wanted.set()
+
+    def _begin(self, job: Job) -> None:
+        """Begin anew. What was quarantined may have been mended by what passed unseen: it is tried like the others."""
+        self.job = job
+        self._dirty.release(self.name, "quarantined")
+        self._save()
 
     def _save(self) -> None:
         job = self.job
@@ -163,10 +172,14 @@ class Backfill:
         log.info("backfill", f"{self.name}: comparing {_of(job)} keys", entity=self.name.entity, store=self.name.store)
         while job.phase != "done":
             await self._visible(job)
+            if not job.begun:
+                await self._settle(self._entity.name)
             job.begun = True
             keys = await self._page(job)
-            if keys:
-                self._dirty.offer(self.name, keys, job.since or self._now())
+            # the page begins above the smallest value of the key's type, which a key may have too
+            first_of_all = [self._lowest()] if job.phase == "erp" and job.cursor is None else []
+            if keys or first_of_all:
+                self._dirty.offer(self.name, [*first_of_all, *keys], job.since or self._now())
                 failpoints.reach("backfill_page_offered")
                 await self._dirty.page_done(self.name)
                 failpoints.reach("backfill_page_done")
@@ -181,9 +194,10 @@ class Backfill:
                 job.phase, job.cursor = ("store", None) if job.phase == "erp" else ("done", None)
             if job.phase == "done":
                 job.since, self.loaded = 0, True
-                if job.again is not None:
-                    self.job = Job("erp", None, job.again, first=False, xid=job.again_xid)
-            self._save()
+            if job.phase == "done" and job.again is not None:
+                self._begin(Job("erp", None, job.again, first=False, xid=job.again_xid))
+            else:
+                self._save()
             if job is not self.job:
                 job, started, first = self.job, loop.time(), 0
                 job.total = await self._count()

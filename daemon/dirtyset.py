@@ -330,6 +330,13 @@ class DirtySet:
             queue.freshen(key, tag)
         self._state.append(_UNPARK, queue.id, json_list(keys))
 
+    async def close(self) -> None:
+        """End what reads from the disk in the background; what was not read waits there."""
+        for task in list(self._refills):
+            task.cancel()
+        if self._refills:
+            await asyncio.wait(self._refills)
+
     # -- the window over a larger set on disk
 
     def _start_refill(self, queue: Queue) -> None:

@@ -92,6 +92,10 @@ class GapError(ErpsyncError):
     exit_code = EXIT_CONFIG
 
 
+class OtherHistory(GapError):
+    """The server's log does not hold what it told us before."""
+
+
 class DecodeError(ErpsyncError):
     """The replication stream holds bytes that this version does not understand."""
 

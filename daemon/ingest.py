@@ -2,6 +2,7 @@
 
 Invariant: the position moves past a transaction only after every mark it led to has been appended (state.py makes both
 durable together), and past a keepalive only between transactions. A lost connection starts over from the durable position.
+While the server owes the proof that its history is ours, nothing is marked and nothing confirmed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 
 from daemon import failpoints, log
 from daemon.dirtyset import DirtySet
-from daemon.errors import DecodeError, SourceError, SourceLost
+from daemon.errors import DecodeError, OtherHistory, SourceError, SourceLost
 from daemon.metrics import Metrics
-from daemon.model import Lsn, Micros, Snapshot, Xid, widen_xid
+from daemon.model import Fingerprint, Lsn, Micros, Snapshot, Xid, format_lsn, widen_xid
 from daemon.pgoutput import Decoder
 from daemon.routing import ColumnSeen, Router, Rule, convert
 from daemon.rowindex import RowIndex
@@ -81,17 +82,21 @@ class Ingest:
         self._receive = metrics.stage("receive")
         self._offset_s = offset_s
         self._seen_at = 0.0
+        self._owed: Fingerprint | None = None
         self.progress = Progress()
         self.stream: WalStream | None = None
         state.on_flush(self._tell)
 
-    def _tell(self) -> None:
+    def _tell(self, *, now: bool = False) -> None:
         if self.stream is not None:
-            self.stream.confirm(self._state.durable)
+            self.stream.confirm(0 if self._owed else self._state.durable, now=now)
 
-    async def run(self, stream: WalStream, *, ready: Callable[[], None]) -> None:
-        """Read one connection until it is lost (SourceLost) or cannot go on (SourceError, DecodeError)."""
+    async def run(self, stream: WalStream, *, ready: Callable[[], None], owed: Fingerprint | None = None) -> None:
+        """Read one connection until it is lost (SourceLost) or cannot go on (SourceError, DecodeError).
+
+        `owed`: a commit whose changes are all known, which the stream must tell again; OtherHistory when it does not."""
         self.stream = stream
+        self._owed = owed
         self._decoder.reset()
         self._near = 0  # it may be another server, whose transactions have other numbers
         await self._look()
@@ -104,7 +109,7 @@ class Ingest:
                 self._metrics.wal_received.set(time.time())
                 self.progress.received_at = stream.received_at
                 for event in self._decoder.feed(data):
-                    await self._take(event, stream)
+                    await self._take(event)
                 await self._state.room()
                 # give workers their turn: one chunk is a few milliseconds of work
                 await asyncio.sleep(0)
@@ -122,7 +127,9 @@ class Ingest:
         self._near = max(self._near, snapshot.xmax)
         self._seen_at = time.monotonic()
 
-    async def _take(self, event: Event, stream: WalStream) -> None:
+    async def _take(self, event: Event) -> None:
+        if self._owed is not None and self._known(event, self._owed):
+            return
         match event:
             case Touched():
                 await self._touched(event)
@@ -130,13 +137,13 @@ class Ingest:
                 self.progress.transactions += 1
                 self._metrics.transactions.inc()
                 self.progress.received = max(self.progress.received, event.end_lsn)
-                self._state.advance(event.end_lsn)
+                self._state.advance(event.end_lsn, _fingerprint(event))
             case Keepalive():
                 self.progress.received = max(self.progress.received, event.wal_end)
                 if event.idle:
                     self._state.advance(event.wal_end)
                 if event.reply:
-                    stream.confirm(self._state.durable, now=True)
+                    self._tell(now=True)
             case Message(prefix=prefix, commit_at=at):
                 if prefix == CANARY and at is not None:
                     self.progress.canary_at = max(self.progress.canary_at or 0, at)
@@ -148,6 +155,32 @@ class Ingest:
                 raise _server_error(event)
             case StreamEnd():
                 raise SourceLost("the ERP ended the stream", where="erp.dsn")
+
+    def _known(self, event: Event, owed: Fingerprint) -> bool:
+        """Whether an event tells what was durable before, up to the commit that proves it. Raises OtherHistory."""
+        match event:
+            case Touched() | Truncate():
+                if event.begin.final_lsn < owed.end_lsn:
+                    return True
+            case Commit() if event.end_lsn < owed.end_lsn:
+                return True
+            case Commit() if _fingerprint(event) == owed:
+                self._owed = None
+                self._tell()
+                return True
+            case Keepalive(wal_end=wal_end) if wal_end <= owed.end_lsn or not event.idle:
+                if event.reply:
+                    self._tell(now=True)
+                return True
+            case Commit() | Keepalive():
+                pass
+            case _:
+                return False
+        raise OtherHistory(
+            f"the server's log does not hold the commit at {format_lsn(owed.end_lsn)} that it told of before: "
+            "the database was restored from an older copy",
+            where="erp.slot",
+        )
 
     async def _touched(self, event: Touched) -> None:
         xid = widen_xid(event.begin.xid32, self._near)
@@ -227,6 +260,10 @@ class Ingest:
             if stopped.get(rule.entity) != reason:
                 stopped[rule.entity] = reason
                 log.error("entity_stopped", reason, entity=rule.entity, code="E-SCHEMA")
+
+
+def _fingerprint(event: Commit) -> Fingerprint:
+    return Fingerprint(event.end_lsn, event.begin.xid32, event.begin.commit_at)
 
 
 def _typed(rule: Rule, key_type: str) -> Rule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Lsn: TypeAlias = int
 """A byte position in the ERP's write-ahead log."""
@@ -48,6 +48,14 @@ def parse_lsn(text: str) -> Lsn:
     if not slash:
         raise ValueError(f"not a log position: {text!r}")
     return int(high, 16) << 32 | int(low, 16)
+
+
+class Fingerprint(NamedTuple):
+    """A commit that the stream told of: what another history of the same database system would not have there."""
+
+    end_lsn: Lsn
+    xid32: int
+    commit_at: Micros
 
 
 @dataclass(frozen=True, slots=True)

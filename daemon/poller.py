@@ -1,7 +1,8 @@
 """The poller: keys that no row change announces, found by the mapping's window queries on the ERP's clock.
 
 Invariant: the windows of a rule follow each other without a hole, over restarts too: a window's end is stored in the same
-transaction as its marks and is where the next one begins (less the rule's overlap, for commits that come late).
+transaction as its marks and is where the next one begins (less the rule's overlap, for commits that come late). The first
+one begins before the first load does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from daemon.sources import Marker
 from daemon.state import StateFile
 
 _RETRY_S = 2.0
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(slots=True)
@@ -46,21 +48,30 @@ class Poller:
     ) -> None:
         self.name = f"{entity.name}/{rule.name}"
         self.where = f"entity.{entity.name}.poll.{number}.keys"
-        self._entity = entity.name
+        self.entity = entity.name
         self._rule = rule
         self._erp = erp
         self._marker = marker
         self._state = state
         self._polled = polled
+        self._last = self._stored()
         self.state = RuleState()
         self._edge = log.Edge("poll_failed", "poll_back", entity=entity.name)
 
+    def begin(self, moment: Micros) -> bool:
+        """The ERP's clock before anything was read; returns whether the rule is new. Before `run`."""
+        if self._last is not None:
+            return False
+        self._last = _EPOCH + dt.timedelta(microseconds=moment)
+        self._store(self._last)
+        return True
+
     async def run(self) -> None:
         """Look again and again; a failure is logged once and tried again."""
-        last = self._stored()
+        assert self._last is not None
         while True:
             try:
-                last = await self._look(last)
+                self._last = await self._look(self._last)
                 self._edge.up(f"poll rule {self.name} works again")
                 self.state.problem = ""
                 wait = self._rule.every
@@ -74,17 +85,19 @@ class Poller:
         rows = self._state.query("select last from poll where name = ?", (self.name,))
         return dt.datetime.fromisoformat(rows[0][0]) if rows else None
 
-    async def _look(self, last: dt.datetime | None) -> dt.datetime:
+    def _store(self, last: dt.datetime) -> None:
+        self._state.append("insert or replace into poll (name, last) values (?, ?)", self.name, last.isoformat())
+
+    async def _look(self, last: dt.datetime) -> dt.datetime:
         async with self._erp.connection(self.where) as connection:
             now: dt.datetime = await connection.fetchval("select clock_timestamp()")
-            # the first look needs no past: the first load compares everything
-            start = (last or now) - dt.timedelta(seconds=self._rule.overlap)
+            start = last - dt.timedelta(seconds=self._rule.overlap)
             rows = await connection.fetch(self._rule.keys, start, now)
         keys = plain_keys(rows)
         if keys:
             # somewhere in the window: its beginning is the honest age
-            self._marker.mark(self._entity, keys, _micros(last or now))
-        self._state.append("insert or replace into poll (name, last) values (?, ?)", self.name, now.isoformat())
+            self._marker.mark(self.entity, keys, _micros(last))
+        self._store(now)
         self.state.last = _micros(now)
         self._polled()
         return now

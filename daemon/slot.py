@@ -16,7 +16,7 @@ import orjson
 
 from daemon.erp import translate
 from daemon.errors import SourceError
-from daemon.model import Lsn, format_lsn, parse_lsn
+from daemon.model import Fingerprint, Lsn, format_lsn, parse_lsn
 from daemon.staleness import SlotView
 
 CANARY = "erpsyncd.canary"
@@ -51,6 +51,17 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class GapNote:
+    """A gap that is being answered, as it was recognised: what comes after the first step no longer looks like one."""
+
+    reason: str
+    renumbered: bool = False
+    """The server may give numbers of transactions that we met a second time."""
+    spoilt: bool = False
+    """The slot cannot be read on from where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """What the state file remembers of the source. `lsn` 0: it never streamed."""
 
@@ -59,13 +70,17 @@ class Position:
     dbname: str
     slot: str
     lsn: Lsn
+    commit: Fingerprint | None = None
+    """The newest commit at or before `lsn`."""
+    gap: GapNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Stream from here."""
+    """Stream from here; `owed` is a commit that must come again, or the server's history is another one."""
 
     lsn: Lsn
+    owed: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,13 @@ def judge_slot(position: Position | None, server: Server, slot: Slot | None) -> 
         return Gap(_unusable(slot, server), reusable=False)
     if slot.active_pid is not None:
         return Standby(slot.active_pid)
-    confirmed = slot.confirmed or 0
+    return _judge_position(position, server, slot.confirmed or 0)
+
+
+def _judge_position(position: Position, server: Server, confirmed: Lsn) -> Start | Gap:
+    """Of a sound slot that nobody reads."""
+    if position.gap is not None:
+        return Gap(position.gap.reason, reusable=not position.gap.spoilt)
     if position.lsn < confirmed:
         return Gap(
             f"the slot stands at {format_lsn(confirmed)}, our position is {format_lsn(position.lsn)}: "
@@ -131,13 +152,17 @@ def judge_slot(position: Position | None, server: Server, slot: Slot | None) -> 
             f"another server took over or was restored (timeline {server.timeline}, was {position.timeline})",
             reusable=True,
         )
+    if position.commit is not None and confirmed < position.commit.end_lsn:
+        # the slot was told less than we know: the server crashed, we did, or an older copy took the server's place
+        return Start(confirmed, position.commit)
     return Start(position.lsn)
 
 
 def renumbered(position: Position, server: Server) -> bool:
     """Whether the server may give numbers of transactions that we met a second time, or never show those that we met."""
     same = (position.system_id, position.timeline) == (server.system_id, server.timeline)
-    return not same or position.lsn > server.wal_lsn
+    known = position.gap is not None and position.gap.renumbered
+    return known or not same or position.lsn > server.wal_lsn
 
 
 def _unusable(slot: Slot, server: Server) -> str:
@@ -238,6 +263,9 @@ class SlotKeeper:
         if not rows:
             return None
         return _slot(rows[0]["row"])
+
+    async def publication_exists(self, name: str) -> bool:
+        return bool(await self._fetch("select from pg_publication where pubname = $1", name))
 
     async def view(self) -> SlotView | None:
         """The slot for displays: retained, safe and unconfirmed bytes."""

@@ -22,7 +22,7 @@ import orjson
 
 from daemon import failpoints, log
 from daemon.errors import StateError
-from daemon.model import Lsn
+from daemon.model import Fingerprint, Lsn
 
 T = TypeVar("T")
 Op = tuple[str, tuple[Any, ...]]
@@ -68,6 +68,13 @@ _MIGRATIONS = (
         relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;
     """,
     "create table flight (queue integer not null, key not null, primary key (queue, key)) without rowid",
+    """
+    alter table source add column commit_lsn integer;
+    alter table source add column commit_xid integer;
+    alter table source add column commit_at integer;
+    alter table source add column gap text;
+    create table hindsight (entity text primary key, relations text not null, xids text) without rowid;
+    """,
 )
 
 
@@ -88,6 +95,7 @@ class StateFile:
         self._read_thread = ThreadPoolExecutor(1, "state-reader")
         self._ops: list[Op] = []
         self._position: Lsn = 0
+        self._commit: Fingerprint | None = None
         self._appended = 0
         self.flushed = 0
         """Sequence number of the newest operation that is on disk."""
@@ -213,17 +221,30 @@ class StateFile:
         self._wake.set()
         return self._appended
 
-    def advance(self, lsn: Lsn) -> None:
-        """Record that everything up to `lsn` has been appended. It becomes `durable` with the next transaction."""
+    def advance(self, lsn: Lsn, commit: Fingerprint | None = None) -> None:
+        """Record that everything up to `lsn` has been appended: the end of `commit`, where it is one's.
+
+        It becomes `durable` with the next transaction."""
         if lsn > self._position:
             self._position = lsn
+            self._commit = commit or self._commit
             self._wake.set()
 
-    def set_position(self, lsn: Lsn) -> None:
-        """Start anew from another position, which may be lower: after a gap, before streaming. Blocking, durable."""
-        self._epoch += 1
-        self.execute("update source set lsn = ?", (lsn,))
+    def take_up(self) -> None:
+        """Go on from the position that is on disk. Blocking; before the loop's work begins."""
+        ((lsn,),) = self.query("select lsn from source")
         self._position = self.durable = lsn
+
+    def set_position(self, lsn: Lsn) -> None:
+        """Start anew from another position, which may be lower: after a gap, before streaming. Blocking, durable.
+
+        Whatever gap there was is answered with that."""
+        self._epoch += 1
+        self.execute(
+            "update source set lsn = ?, gap = null, commit_lsn = null, commit_xid = null, commit_at = null", (lsn,)
+        )
+        self._position = self.durable = lsn
+        self._commit = None
 
     def on_flush(self, listener: Callable[[], None]) -> None:
         """Call `listener` in the loop after each transaction."""
@@ -282,7 +303,9 @@ class StateFile:
         self._wake.clear()
         self._haste.clear()
         ops, position, epoch = self._ops[:], self._position, self._epoch
-        write = asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, ops, position, epoch)
+        write = asyncio.get_running_loop().run_in_executor(
+            self._write_thread, self._write, ops, position, self._commit, epoch
+        )
         try:
             await asyncio.shield(write)
         except asyncio.CancelledError:
@@ -323,7 +346,7 @@ class StateFile:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _write(self, ops: list[Op], position: Lsn, epoch: int) -> None:
+    def _write(self, ops: list[Op], position: Lsn, commit: Fingerprint | None, epoch: int) -> None:
         connection = self._writer
         assert connection is not None
         with self._turn:
@@ -334,6 +357,8 @@ class StateFile:
                     execute(sql, params)
                 if epoch == self._epoch and position > self.durable:
                     execute("update source set lsn = ?", (position,))
+                    if commit is not None:
+                        execute("update source set commit_lsn = ?, commit_xid = ?, commit_at = ?", commit)
                 failpoints.reach("before_state_commit")
                 execute("commit")
             except BaseException:

@@ -23,6 +23,7 @@ from tests.waiting import until
 
 NAME = QueueName("shop", "stock")
 NOW = 5_000_000
+LOWEST = -(2**63)
 
 
 @dataclass
@@ -60,8 +61,21 @@ class Ground:
         entity = Entity.model_construct(
             name="stock", key_type="bigint", all_keys="select id from item where id > $1 order by id limit $2"
         )
-        self.job = Backfill(NAME, entity, self.erp, self.dirty, self.ledger, self.state, lambda: NOW)  # type: ignore[arg-type]
+        self.settled: list[str] = []
+        """What the daemon was asked to look at before a first page."""
+        self.job = Backfill(
+            NAME,
+            entity,
+            self.erp,  # type: ignore[arg-type]  # a double
+            self.dirty,
+            self.ledger,
+            self.state,
+            lambda: NOW,
+            self.settle,
+        )
         self.compared: list[Key] = []
+        self.lowest = 0
+        """How often the smallest key was compared, which no page holds."""
 
     @asynccontextmanager
     async def running(self, *, work: bool = True) -> AsyncIterator[None]:
@@ -75,10 +89,14 @@ class Ground:
                 task.cancel()
             await asyncio.wait(tasks)
 
+    async def settle(self, entity: str) -> None:
+        self.settled.append(entity)
+
     async def worker(self) -> None:
         while True:
             keys = [claim.key for claim in self.dirty.claim(NAME, 2, 1e9)]
-            self.compared += keys
+            self.compared += [key for key in keys if key != LOWEST]
+            self.lowest += LOWEST in keys
             self.dirty.done(NAME, keys)
             await asyncio.sleep(0)
 
@@ -116,6 +134,8 @@ async def test_a_first_load_compares_every_key_once(make: Callable[[], Ground]) 
     async with ground.running():
         await ground.finished()
     assert sorted(ground.compared) == list(range(1, 10))
+    assert ground.lowest == 1
+    assert ground.settled == ["stock"]
     assert ground.job.loaded
     assert ground.job.job.progress == 1.0
     again = make()
@@ -126,13 +146,13 @@ async def test_the_next_page_waits_until_each_key_of_the_last_is_settled(make: C
     ground = make()
     ground.erp.open_.set()
     async with ground.running(work=False):
-        await until(lambda: ground.dirty.queue(NAME).page == {1, 2, 3})
+        await until(lambda: ground.dirty.queue(NAME).page == {LOWEST, 1, 2, 3})
         claims = ground.dirty.claim(NAME, 10, 0.0)
-        ground.dirty.done(NAME, [1])
+        ground.dirty.done(NAME, [LOWEST, 1])
         ground.dirty.mark(NAME, {2}, 7)
         await asyncio.sleep(0.02)
         assert len(ground.erp.pages) == 1
-        assert {claim.key for claim in claims} == {1, 2, 3}
+        assert {claim.key for claim in claims} == {LOWEST, 1, 2, 3}
         ground.dirty.fail(NAME, [2, 3], 0.0)  # 2 is durable by its own mark, 3 is not
         await asyncio.sleep(0.02)
         assert len(ground.erp.pages) == 1
@@ -250,3 +270,25 @@ async def test_a_query_that_fails_is_told_and_tried_again(make: Callable[[], Gro
         await ground.finished()
         assert ground.job.problem == ""
     assert sorted(ground.compared) == list(range(1, 10))
+
+
+async def test_a_comparison_tries_again_what_was_quarantined_and_leaves_alone_what_is_held(
+    make: Callable[[], Ground],
+) -> None:
+    ground = make()
+    ground.erp.open_.set()
+    async with ground.running():
+        await ground.finished()
+        ground.dirty.mark(NAME, {3, 4}, NOW)
+        await until(lambda: ground.compared.count(3) == 2)
+    ground.dirty.mark(NAME, {3, 4}, NOW)
+    ground.dirty.claim(NAME, 2, 1e9)
+    ground.dirty.park(NAME, 3, "quarantined", "E-STORE-REJECTED", "no", NOW)
+    ground.dirty.park(NAME, 4, "held", "E-BRAKE", "too many", NOW)
+    ground.compared.clear()
+    async with ground.running():
+        ground.job.request(NOW, "the slot was lost", renumbered=True)
+        await ground.finished()
+        await until(lambda: 3 in ground.compared)
+    assert 4 not in ground.compared
+    assert list(ground.dirty.queue(NAME).parked) == [4]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from daemon.dirtyset import DirtySet
-from daemon.errors import DecodeError, SourceError, SourceLost
+from daemon.errors import DecodeError, OtherHistory, SourceError, SourceLost
 from daemon.ingest import Ingest
 from daemon.metrics import Metrics
-from daemon.model import Claim, QueueName, Snapshot
+from daemon.model import Claim, Fingerprint, QueueName, Snapshot
 from daemon.routing import Router, Rule
 from daemon.rowindex import RowIndex
 from daemon.state import StateFile
@@ -52,10 +52,10 @@ class Ground:
     snapshot: Snapshot = Snapshot(100, 100)  # noqa: RUF009 - frozen
     rescans: list[tuple[Any, ...]] = field(default_factory=list)
 
-    async def run(self, *pieces: bytes) -> Wire:
+    async def run(self, *pieces: bytes, owed: Fingerprint | None = None) -> Wire:
         wire = Wire(*pieces)
         with suppress(SourceLost):
-            await self.ingest.run(wire, ready=lambda: None)  # type: ignore[arg-type]
+            await self.ingest.run(wire, ready=lambda: None, owed=owed)  # type: ignore[arg-type]
         return wire
 
     def claims(self) -> dict[Any, Claim]:
@@ -128,6 +128,50 @@ async def test_a_keepalive_that_asks_is_told_what_is_durable_and_no_more(ground:
     await ground.state.drain()
     wire = await ground.run(wal.keepalive(950, reply=True))
     assert wire.confirmed == [(900, True)]
+
+
+OWED = Fingerprint(608, 151, FIRST)
+
+
+async def test_what_is_told_again_is_not_marked_again_and_proves_the_history(ground: Ground) -> None:
+    ground.state.set_position(700)
+    again = transaction(500, b"1") + transaction(600, b"2", xid=151)
+    wire = await ground.run(wal.keepalive(480, reply=True), again, wal.keepalive(650, reply=True), owed=OWED)
+    assert wire.confirmed[0] == (0, True), "nothing is confirmed before the proof"
+    assert wire.confirmed[-1] == (700, True)
+    assert ground.claims() == {}
+    await ground.run(transaction(700, b"3", xid=152))
+    assert ground.claims().keys() == {3}
+    await ground.state.drain()
+    assert ground.state.durable == 708
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        transaction(600, b"2", xid=999),
+        transaction(600, b"2", xid=151, at=FIRST + 1),
+        transaction(596, b"2", xid=151) + transaction(640, b"3", xid=152),
+        transaction(500, b"1") + wal.keepalive(900),
+    ],
+    ids=["another number", "another time", "another place", "nothing there"],
+)
+async def test_another_history_is_recognised_before_anything_of_it_is_marked_or_confirmed(
+    ground: Ground, other: bytes
+) -> None:
+    ground.state.set_position(700)
+    with pytest.raises(OtherHistory, match="restored from an older copy"):
+        await ground.run(other, owed=OWED)
+    await ground.state.drain()
+    assert ground.claims() == {}
+    assert ground.state.durable == 700
+
+
+async def test_the_newest_commit_is_remembered_with_the_position(ground: Ground) -> None:
+    await ground.run(transaction(500, b"1") + transaction(600, b"2", xid=151) + wal.keepalive(900))
+    await ground.state.drain()
+    ((*commit,),) = ground.state.query("select lsn, commit_lsn, commit_xid, commit_at from source")
+    assert commit == [900, 608, 151, FIRST]
 
 
 async def test_a_transaction_that_is_visible_already_is_not_waited_for(ground: Ground) -> None:

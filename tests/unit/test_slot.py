@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from daemon.errors import EXIT_CONFIG, SourceError
-from daemon.slot import Create, Gap, Position, Server, Slot, Standby, Start, check_slot, judge_slot, renumbered
+from daemon.model import Fingerprint
+from daemon.slot import Create, Gap, GapNote, Position, Server, Slot, Standby, Start, check_slot, judge_slot, renumbered
 
 SERVER = Server(system_id="7001", timeline=3, dbname="erp", version=18, wal_lsn=9000)
 SLOT = Slot(
@@ -41,6 +42,27 @@ def position(**changes: Any) -> Position:
 def test_a_position_within_the_slots_story_is_streamed_from(lsn: int) -> None:
     """Postgres was told less than is durable here, or exactly that."""
     assert judge_slot(position(lsn=lsn), SERVER, SLOT) == Start(lsn)
+
+
+COMMIT = Fingerprint(1400, 77, 5)
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "start"), [(1399, Start(1399, COMMIT)), (1400, Start(1500)), (1500, Start(1500))]
+)
+def test_a_slot_that_was_told_less_than_we_know_owes_the_proof_that_its_history_is_ours(
+    confirmed: int, start: Start
+) -> None:
+    """A crash of either side looks like this, and so does an older copy of the server that has written since."""
+    assert judge_slot(position(commit=COMMIT), SERVER, slot(confirmed=confirmed)) == start
+
+
+@pytest.mark.parametrize("note", [GapNote("restored", renumbered=True), GapNote("dropped", spoilt=True)])
+def test_a_gap_that_was_being_answered_is_still_one_after_a_crash(note: GapNote) -> None:
+    known = position(gap=note)
+    assert judge_slot(known, SERVER, SLOT) == Gap(note.reason, reusable=not note.spoilt)
+    assert judge_slot(known, SERVER, slot(active_pid=7)) == Standby(7)
+    assert renumbered(known, SERVER) == note.renumbered
 
 
 @pytest.mark.parametrize("wal_status", ["reserved", "extended", "unreserved"])
