@@ -278,6 +278,8 @@ class App:
         self.dirty.forget_seen()
         if not self._examined:
             findings = await examine(self.erp, self.config)
+            for problem in findings.unknown_options():
+                log.error("option_unknown", str(problem), option=problem.where, code=problem.code)
             findings.raise_first()
             self._router.parents = findings.parents
             self.comparisons.indexer.want(

@@ -59,6 +59,10 @@ class Findings:
         kind = ConfigError if config else SourceError
         self.problems.append(kind(message, where=where, hint=hint, code=code))
 
+    def unknown_options(self) -> list[ErpsyncError]:
+        """Options of the pack that name what the ERP does not have."""
+        return [problem for problem in self.problems if problem.code == OPTION_UNKNOWN]
+
     def raise_first(self) -> None:
         """Raise one error that names every problem, a line each."""
         if not self.problems:

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 
 import asyncpg
 
-from daemon.catalogue import LISTS_SQL, TABLES_SQL, explain, relations
+from daemon.catalogue import LISTS_SQL, TABLES_SQL, explain, quote, relations
 from daemon.config import Config
 from daemon.config.entity import Entity
+from daemon.config.pack import Pack
 from daemon.doctor.facts import (
+    IndexFacts,
     MappingFacts,
     OtherSlot,
     PublicationFacts,
@@ -76,6 +78,18 @@ _ROWS_SQL = """
 select n.nspname || '.' || c.relname as name,
        case when c.reltuples >= 0 then c.reltuples else pg_relation_size(c.oid) / 100 end::bigint as rows
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'm') and n.nspname !~ '^pg_'"""
+
+
+# a partial index counts: its condition is the pack's
+_INDEX_SQL = """
+select case when c.reltuples >= 0 then c.reltuples else pg_relation_size(c.oid) / 100 end::bigint as rows,
+       exists (select from pg_index i
+               where i.indrelid = c.oid and i.indisvalid
+                 and (select array_agg(a.attname::text order by k.place)
+                        from unnest(i.indkey::int2[]) with ordinality k(attribute, place)
+                        join pg_attribute a on a.attrelid = c.oid and a.attnum = k.attribute
+                       where k.place <= cardinality($2::text[])) = $2::text[]) as present
+from pg_class c where c.oid = to_regclass($1)"""
 
 
 async def server_facts(erp: Erp, slot: str) -> ServerFacts:
@@ -155,6 +169,8 @@ def queries_of(config: Config) -> Iterator[tuple[str, str]]:
                 yield f"{place}.watch.{number}.keys", watch.keys
         for number, poll in enumerate(entity.poll):
             yield f"{place}.poll.{number}.keys", poll.keys
+    for known in config.pack.known if config.pack is not None else ():
+        yield f"erp.options.{known.option}", known.sql
     for batch in config.batch.values():
         if batch.extract is not None:
             yield f"batch.{batch.name}.extract", batch.extract
@@ -177,6 +193,17 @@ async def mapping_facts(erp: Erp, config: Config, smallest: Mapping[str, Key] | 
         if not refused & {f"entity.{entity.name}.sql", f"entity.{entity.name}.all_keys"}
     ]
     return MappingFacts(tuple(planned), tuple(samples), tuple(named))
+
+
+async def index_facts(erp: Erp, pack: Pack) -> list[IndexFacts]:
+    """The indexes that the pack advises, on tables that are there."""
+    found = []
+    for index in pack.index:
+        name = index.table if "." in index.table else f"public.{index.table}"
+        for row in await erp.fetch("erp.pack", _INDEX_SQL, quote(name), list(index.columns)):
+            condition = index.where or ""
+            found.append(IndexFacts(name, index.columns, index.why, condition, row["rows"], row["present"]))
+    return found
 
 
 async def _planned(erp: Erp, where: str, sql: str, rows: Mapping[str, int]) -> QueryFacts:

@@ -132,6 +132,21 @@ class SampleFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """An index that the ERP pack advises."""
+
+    table: str
+    """`schema.table`."""
+    columns: tuple[str, ...]
+    why: str
+    where: str
+    """Condition of a partial index; empty for none."""
+    rows: int
+    present: bool
+    """A valid index begins with these columns."""
+
+
+@dataclass(frozen=True, slots=True)
 class MappingFacts:
     """All queries of the mapping."""
 

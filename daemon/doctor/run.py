@@ -17,6 +17,7 @@ from daemon.doctor import asking, local
 from daemon.doctor.facts import MappingFacts, ServerFacts, SlotFacts
 from daemon.doctor.judge_local import judge_clock, judge_secrets, judge_state, sslmode
 from daemon.doctor.judge_mapping import judge_mapping, judge_plans, judge_privileges, judge_samples
+from daemon.doctor.judge_pack import judge_pack
 from daemon.doctor.judge_server import (
     judge_failover,
     judge_limits,
@@ -122,6 +123,9 @@ class Visit:
             self.say(judge_mapping(facts, problems))
             self.say(judge_plans(facts.queries))
             self.say(judge_samples(facts.samples))
+        if config.pack is not None:
+            async with self.guarded("options"):
+                self.say(judge_pack(config.pack, await asking.index_facts(erp, config.pack), problems))
         async with self.guarded("clock"):
             clock = await erp.clock()
             self.say(judge_clock(clock.offset_s, clock.round_trip_s))
