@@ -16,8 +16,9 @@ origin as (
    where l.sale in (select id from wanted)
 {{/kits}}
 ),
+-- quantities in the unit in which they were sold
 moved as (
-  select o.sale, m.shipment, p.code as sku, m.internal_quantity::numeric as quantity
+  select o.sale, m.shipment, p.code as sku, m.quantity::numeric as quantity
     from origin o
     join stock_move m on m.origin = o.origin
     join product_product p on p.id = m.product

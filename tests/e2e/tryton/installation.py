@@ -22,7 +22,7 @@ SERIES = "8.2"
 MODULES = (
     "sale purchase stock sale_price_list product_price_list_dates product_price_list_parent sale_credit_limit stock_supply "
     "sale_supply product_attribute product_image account_invoice_stock product_kit stock_package_shipping"
-).split()
+).split()  # noqa: SIM905 -- a list of words
 WORKER = Path(__file__).parent / "erp_worker.py"
 
 
