@@ -36,6 +36,7 @@ from daemon.operations import Operations
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
 from daemon.publicationwatch import PublicationWatch
+from daemon.recall import Recall
 from daemon.routing import Router
 from daemon.rowindex import RowIndex
 from daemon.sdnotify import Notifier
@@ -120,7 +121,7 @@ class App:
         self.dirty.open([*names, *self._lookup_rules])
         self._index.open()
         self.state.take_up()
-        self.gates = gates_of(config, self.metrics)
+        self.gates = gates_of(config, self.metrics, lambda store: Recall(self.state, store))
         self.comparisons.open()
         self.workers = {name: self._worker(name) for name in names}
         self.lookups = [

@@ -17,6 +17,7 @@ import typer
 from daemon import __version__, cli_dba, cli_ops, client, log
 from daemon import config as configuration
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ConfigError, ErpsyncError
+from daemon.gate import refusals
 
 app = typer.Typer(
     name="erpsyncd",
@@ -106,7 +107,7 @@ def demo(
 @config_app.command("check")
 def config_check(file: Annotated[Path, typer.Argument(help="The file to check.")], as_json: JsonOption = False) -> None:
     """All mistakes of a configuration at once, with place and remedy. Connects to nothing."""
-    problems = configuration.check(file)
+    problems = configuration.check(file, refused=refusals)
     if as_json:
         _print(json.dumps([problem.as_dict() for problem in problems], indent=2))
     elif problems:

@@ -174,3 +174,26 @@ class Aimd:
             return
         self._lowered_at = now
         self._level = max(self._level / 2, 1.0)
+
+
+class Pulse:
+    """Whether a store answers much more slowly than it is used to: it has too many calls at a time.
+
+    `usual` follows faster answers at once and slower ones slowly, so that a store which became slow for good is the new
+    measure after a while.
+    """
+
+    def __init__(self, factor: float = 4.0, least: float = 1.0) -> None:
+        self._factor = factor
+        self._least = least
+        self.usual: float | None = None
+        """Seconds of an ordinary answer; None before the first."""
+
+    def observe(self, seconds: float) -> bool:
+        """Note one answer; True when it came too slowly."""
+        usual = self.usual
+        if usual is None:
+            self.usual = seconds
+            return False
+        self.usual = usual + (seconds - usual) * (0.3 if seconds < usual else 0.05)
+        return seconds > max(self._least, usual * self._factor)

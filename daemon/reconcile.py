@@ -99,7 +99,7 @@ class Reconcile:
 
     async def _pages(self) -> AsyncGenerator[list[tuple[str, Fields]], None]:
         """What the store shows, in pages of growing ids. A failure that passes is read over from where it was."""
-        gate, size = self.bench.gate, max(self.bench.gate.store.limits.batch_size, 1)
+        gate, size = self.bench.gate, self.bench.gate.store.limits.batch_for(self.bench.name.entity)
         after, attempts = "", 0
         while True:
             scan = gate.store.scan(self.bench.name.entity)
@@ -207,7 +207,7 @@ class Reconcile:
         said, bad = await self._truth(keys)
         shown: Shown = {}
         ids = [id_ for id_, key in suspects.items() if key in keys]
-        size = max(bench.gate.store.limits.batch_size, 1)
+        size = bench.gate.store.limits.batch_for(bench.name.entity)
         for start in range(0, len(ids), size):
             some = ids[start : start + size]
             shown.update(await self._fetch(some))

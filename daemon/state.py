@@ -75,6 +75,8 @@ _MIGRATIONS = (
     alter table source add column gap text;
     create table hindsight (entity text primary key, relations text not null, xids text) without rowid;
     """,
+    "create table remembered (store text, kind text, name text, value text not null, primary key (store, kind, name)) "
+    "without rowid",
 )
 
 

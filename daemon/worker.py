@@ -224,7 +224,7 @@ class Worker:
         clean: list[Key] = []
         units: list[Unit] = []
         unit = Unit()
-        limit = self._gate.store.limits.batch_size
+        limit = self._gate.store.limits.batch_for(self.name.entity)
         for key, claim in claims.items():
             changes = found.get(key)
             if not changes:
@@ -256,7 +256,7 @@ class Worker:
     async def _send(self, unit: Unit) -> None:
         """Bring one unit to the store and end its claims by what the store said of each document."""
         patches = [change.patch for changes in unit.changes.values() for change in changes]
-        limit = self._gate.store.limits.batch_size
+        limit = self._gate.store.limits.batch_for(self.name.entity)
         outcomes: dict[str, Outcome] = {}
         try:
             await self._depart(unit)

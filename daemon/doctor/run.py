@@ -31,7 +31,7 @@ from daemon.doctor.judge_source import judge_our_slot, judge_publication, judge_
 from daemon.doctor.result import Result, fail, failed, good
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError
-from daemon.gate import adapter_of
+from daemon.gate import adapter_of, kinds_of
 from daemon.preflight import Findings, examine
 from daemon.slot import Position, SlotKeeper
 
@@ -73,7 +73,7 @@ class Visit:
             await self._erp(config, position)
         for store in config.store.values():
             async with self.guarded("store", f"Check store.{store.name}.url and .token."):
-                await _reach(store)
+                await _reach(store, config)
                 self.say([good("store", f"{store.name}: reached at {store.url}, the token is accepted")])
 
     def _configuration(self) -> tuple[Config | None, Path]:
@@ -157,9 +157,9 @@ class Visit:
         self.say(judge_others(server.slots))
 
 
-async def _reach(store: Store) -> None:
-    """Ask a store. Raises StoreError."""
-    adapter = adapter_of(store)
+async def _reach(store: Store, config: Config) -> None:
+    """Ask a store. Raises StoreError, or ConfigError for what its adapter cannot use."""
+    adapter = adapter_of(store, kinds_of(config))
     try:
         await adapter.open()
         await adapter.check()

@@ -32,6 +32,9 @@ class Store:
     async def check(self) -> None:
         await self.apply("", ())
 
+    def remote(self, entity: str, patch: Patch) -> str | None:
+        return patch.identity.get("remote")
+
     def take(self, number: int) -> None:
         self.calls[number].set_result([Outcome("A", Status.OK)])
 
@@ -144,3 +147,27 @@ async def test_no_more_calls_are_out_than_the_store_bears(gate: Gate, store: Sto
         await until(lambda number=number: len(store.calls) > number)
         store.take(number)
     await asyncio.gather(*tasks)
+
+
+async def test_two_entities_of_one_remote_thing_are_never_written_at_once(gate: Gate, store: Store) -> None:
+    one, other = (Patch(name, 1, 0, {"x": 1}, {"remote": "product:A"}) for name in ("stock", "price"))
+    first = asyncio.create_task(gate.apply("stock", [one], Lane.FAST))
+    second = asyncio.create_task(gate.apply("price", [other], Lane.FAST))
+    await until(lambda: len(store.calls) == 1)
+    (elsewhere,) = await called(gate, store)
+    assert len(store.calls) == 2
+    store.take(0)
+    await first
+    await until(lambda: len(store.calls) == 3)
+    store.take(1)
+    store.take(2)
+    await asyncio.gather(second, elsewhere)
+
+
+@pytest.mark.parametrize("code", ["E-STORE-BUSY", "E-STORE-THROTTLED"])
+async def test_a_store_that_asks_for_less_is_called_less_at_a_time(gate: Gate, store: Store, code: str) -> None:
+    (call,) = await called(gate, store)
+    store.refuse(0, code=code)
+    with pytest.raises(StoreError):
+        await call
+    assert gate.allowed == 2
