@@ -242,8 +242,9 @@ async def test_a_kill_between_the_stores_write_and_its_answer_sends_the_same_tru
         hold.release()
         await stage.daemon.start()
         await stage.daemon.until_event("ready")
-        await stage.equal()
         writes = stage.shop.history["stock"]["A5|default"]
+        await until(lambda: len(writes) >= 3, within=LATEST, what="what had no answer is sent again")
+        await stage.equal()
         assert [write.fields["available"] for write in writes if write.fields] == [5, 500, 500]
         assert sorted({write.version for write in writes}) == [write.version for write in writes]
 

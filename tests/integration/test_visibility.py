@@ -41,10 +41,37 @@ async def standby_missing(new_cluster: Callable[..., Cluster], folder: Path) -> 
         await stage.erp.execute("set synchronous_commit = local")
         await stage.erp.execute("alter system set synchronous_standby_names = 'nobody'")
         await stage.erp.execute("select pg_reload_conf()")
+        await in_force(stage)
         try:
             yield stage
         finally:
             await answer(stage)
+
+
+async def in_force(stage: Stage) -> None:
+    """Wait until commits hang: the server reads its settings anew when it comes to it, not when it is told to."""
+    probe = await asyncpg.connect(stage.dsn)
+    task: asyncio.Task[str] | None = None
+
+    async def hangs() -> bool:
+        nonlocal task
+        if task is None or task.done():
+            task = asyncio.create_task(probe.execute("select pg_logical_emit_message(true, 'probe', '')"))
+        return bool(await stage.erp.fetchval("select count(*) from pg_stat_activity where wait_event = 'SyncRep'"))
+
+    try:
+        await until(hangs, within=LATEST, what="commits wait for the standby")
+    finally:
+        probe.terminate()
+        if task is not None:
+            await asyncio.wait([task])
+            task.exception()
+
+    async def gone() -> bool:
+        return not await stage.erp.fetchval("select count(*) from pg_stat_activity where wait_event = 'SyncRep'")
+
+    await stage.erp.execute("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+    await until(gone, within=LATEST, what="the probe is gone")
 
 
 async def answer(stage: Stage) -> None:
