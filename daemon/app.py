@@ -26,7 +26,6 @@ from daemon.errors import ErpsyncError
 from daemon.figures import ready, report
 from daemon.flights import Flights
 from daemon.gate import Gate, gates_of
-from daemon.indexer import Indexed
 from daemon.ingest import Ingest
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
@@ -95,6 +94,7 @@ class App:
             self.metrics,
             self.erp.snapshot,
             self.comparisons.rescan,
+            self.comparisons.indexer.again,
             self._offset_s,
         )
         self.source = Source(
@@ -253,9 +253,8 @@ class App:
 
     def _publication_watch(self) -> PublicationWatch:
         name = self.config.erp.publication
-        return PublicationWatch(
-            name, self._rules, self._router, self.ingest, self.erp, self.state, self.comparisons.unseen
-        )
+        again, index = self.comparisons.unseen, self.comparisons.index
+        return PublicationWatch(name, self._rules, self._router, self.ingest, self.erp, self.state, again, index)
 
     async def _when_active(self, work: Coroutine[Any, Any, None], draining: asyncio.Event | None = None) -> None:
         """A standby, and a daemon that has not seen the ERP yet, keep quiet."""
@@ -283,12 +282,7 @@ class App:
                 log.error("option_unknown", str(problem), option=problem.where, code=problem.code)
             findings.raise_first()
             self._router.parents = findings.parents
-            self.comparisons.indexer.want(
-                Indexed(
-                    table, column, frozenset(r.entity for r in self._rules if (r.table, r.column) == (table, column))
-                )
-                for table, column in sorted(findings.indexed)
-            )
+            self.comparisons.index(findings.indexed)
             self.comparisons.start_below(findings.smallest)
             for rule in self.pollers:
                 if rule.begin(before):

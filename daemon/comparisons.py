@@ -13,11 +13,11 @@ from daemon.config import Config
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.hindsight import Hindsight
-from daemon.indexer import Indexer
+from daemon.indexer import Indexed, Indexer
 from daemon.ledger import Ledger
 from daemon.model import Key, Micros, QueueName, Xid
 from daemon.rowindex import RowIndex
-from daemon.sources import queues_of
+from daemon.sources import queues_of, rules_of
 from daemon.state import StateFile
 
 
@@ -57,6 +57,14 @@ class Comparisons:
             if job.new:
                 self.hindsight.note(name.entity)
 
+    def index(self, columns: Iterable[tuple[str, str]]) -> None:
+        """Watched (table, column) that the replica identity does not carry: they need a row index."""
+        rules = rules_of(self._config)
+        self.indexer.want(
+            Indexed(table, column, frozenset(r.entity for r in rules if (r.table, r.column) == (table, column)))
+            for table, column in sorted(columns)
+        )
+
     def start_below(self, smallest: Mapping[str, Key]) -> None:
         """What the first page of an entity's keys starts below, by entity."""
         for name, job in self.jobs.items():
@@ -65,7 +73,7 @@ class Comparisons:
     async def run(self, job: Backfill) -> None:
         """One comparison, for the life of the daemon. It waits for the row index, so that no row changes unseen."""
         if self._config.erp.mode == "stream":
-            await self.indexer.ready.wait()
+            await self.indexer.of(job.name.entity)
         await job.run()
 
     # -- who asks

@@ -100,7 +100,7 @@ def _queue_view(parts: Parts, name: QueueName, now: Micros) -> QueueView:
     worker, backfill = parts.workers[name], parts.backfills[name]
     stats = parts.dirty.stats(name)
     ages = [stats.oldest, backfill.job.oldest]
-    stopped = worker.stopped or backfill.problem or parts.ingest.progress.stopped.get(name.entity, "")
+    stopped = worker.stopped or backfill.problem or parts.ingest.progress.stopped.reason(name.entity)
     for lookup in parts.lookups:
         if lookup.entity == name.entity:
             ages.append(parts.dirty.stats(lookup.name).oldest)

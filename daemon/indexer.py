@@ -38,7 +38,7 @@ class Indexed:
 
 
 class Indexer:
-    """Fills what is not complete. `ready` is set while everything is."""
+    """Fills what is not complete."""
 
     def __init__(self, index: RowIndex, erp: Erp, compare: Callable[[str, str], None]) -> None:
         self._index = index
@@ -46,7 +46,7 @@ class Indexer:
         self._compare = compare
         self._wanted: list[Indexed] = []
         self._start = asyncio.Event()
-        self.ready = asyncio.Event()
+        self._filled = asyncio.Event()
 
     def want(self, columns: Iterable[Indexed]) -> None:
         """What preflight found to need an index."""
@@ -56,7 +56,6 @@ class Indexer:
     def again(self, table: str | None = None) -> None:
         """What the index says of a table (of all, after a gap) may be outdated."""
         self._index.forget(column.relation for column in self._wanted if table in (None, column.table))
-        self.ready.clear()
         self._start.set()
 
     async def run(self) -> None:
@@ -64,15 +63,25 @@ class Indexer:
         while True:
             await self._start.wait()
             self._start.clear()
+            failed = False
             for column in self._wanted:
-                while not self._index.is_complete(column.relation):
-                    try:
-                        await self._fill(column)
-                    except ErpsyncError as exc:
-                        log.debug("backfill", f"row index of {column.relation}: {exc}")
-                        await asyncio.sleep(_RETRY_S)
-            if not self._start.is_set():
-                self.ready.set()
+                if self._index.is_complete(column.relation):
+                    continue
+                try:
+                    await self._fill(column)
+                except ErpsyncError as exc:
+                    failed = True
+                    log.debug("backfill", f"row index of {column.relation}: {exc}")
+            self._filled.set()
+            self._filled = asyncio.Event()
+            if failed:
+                await asyncio.sleep(_RETRY_S)
+                self._start.set()
+
+    async def of(self, entity: str) -> None:
+        """Wait until the columns that an entity hangs on are filled; those of others may be broken."""
+        while any(entity in c.entities and not self._index.is_complete(c.relation) for c in self._wanted):
+            await self._filled.wait()
 
     async def _fill(self, column: Indexed) -> None:
         relation = column.relation

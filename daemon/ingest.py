@@ -22,6 +22,7 @@ from daemon.routing import ColumnSeen, Router, Rule, convert
 from daemon.rowindex import RowIndex
 from daemon.slot import CANARY
 from daemon.state import StateFile
+from daemon.stops import Stops, column_cause
 from daemon.walevents import (
     Begin,
     Commit,
@@ -52,8 +53,8 @@ class Progress:
     """Commit time of the newest canary that came back, on the ERP's clock."""
     transactions: int = 0
     rows: int = 0
-    stopped: dict[str, str] = field(default_factory=dict)
-    """Entity -> why its routing is broken."""
+    stopped: Stops = field(default_factory=Stops)
+    """Why entities are not routed, or not wholly."""
 
 
 class Ingest:
@@ -68,6 +69,7 @@ class Ingest:
         metrics: Metrics,
         snapshot: Callable[[], Awaitable[Snapshot]],
         rescan: Callable[[str, Micros, str, Xid], None],
+        fill: Callable[[str], None],
         offset_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._router = router
@@ -77,6 +79,7 @@ class Ingest:
         self._metrics = metrics
         self._snapshot = snapshot
         self._rescan = rescan
+        self._fill = fill
         self._decoder = Decoder(self._plan)
         self._near = 0
         self._receive = metrics.stage("receive")
@@ -210,9 +213,7 @@ class Ingest:
 
     def _misfit(self, rule: Rule, exc: DecodeError, since: Micros, xid: int) -> None:
         """A column changed its type under us: that entity is compared as a whole, the others go on."""
-        if self.progress.stopped.get(rule.entity) != str(exc):
-            self.progress.stopped[rule.entity] = str(exc)
-            log.error("entity_stopped", str(exc), entity=rule.entity, code=exc.code)
+        self.progress.stopped.stop(rule.entity, column_cause(rule.table, rule.column), str(exc), exc.code)
         self._rescan(rule.entity, since, f"{rule.table}.{rule.column} does not fit", xid)
 
     async def _former(self, touch: Touch, rows: dict[bytes, bytes | None], begin: Begin) -> None:
@@ -241,7 +242,10 @@ class Ingest:
         columns = [ColumnSeen(column.name, column.in_identity) for column in relation.columns]
         wants, _ = self._router.wants(relation.table, columns)
         touches = []
+        table = self._router.parents.get(relation.table, relation.table)
         for want in wants:
+            if self._index.keep(f"{table}.{relation.columns[want.index].name}", want.indexed):
+                self._fill(table)
             key_type = "bigint" if relation.columns[want.index].type_oid in _INTEGERS else "text"
             rules = tuple(rule if rule.key_type else _typed(rule, key_type) for rule in want.rules)
             touches.append(Touch(relation, want.index, rules, indexed=want.indexed))
@@ -250,16 +254,9 @@ class Ingest:
     def _announced(self, relation: Relation) -> None:
         columns = [ColumnSeen(column.name, column.in_identity) for column in relation.columns]
         _, broken = self._router.wants(relation.table, columns)
-        stopped = self.progress.stopped
-        for rule in self._router.rules(relation.table):
-            if rule not in broken and stopped.get(rule.entity, "").startswith(f"{relation.table} has no column"):
-                del stopped[rule.entity]
-                log.info("entity_resumed", f"{rule.entity} is routed again", entity=rule.entity)
-        for rule in broken:
+        for rule in broken:  # the publication's watch tells when it is back, and has everything compared
             reason = f"{relation.table} has no column {rule.column} any more ({rule.where})"
-            if stopped.get(rule.entity) != reason:
-                stopped[rule.entity] = reason
-                log.error("entity_stopped", reason, entity=rule.entity, code="E-SCHEMA")
+            self.progress.stopped.stop(rule.entity, column_cause(rule.table, rule.column), reason, "E-SCHEMA")
 
 
 def _fingerprint(event: Commit) -> Fingerprint:

@@ -23,7 +23,7 @@ from daemon.model import Key
 
 OLDEST = 14
 OPTION_UNKNOWN = "E-OPTION-UNKNOWN"
-_FITTING = {
+FITTING = {
     "bigint": {"int8", "int4", "int2", "numeric"},
     "integer": {"int4", "int2"},
     "uuid": {"uuid"},
@@ -210,7 +210,13 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
         for number, watch in enumerate(entity.watch):
             where = f"entity.{entity.name}.watch.{number}"
             if watch.table not in columns:
-                rows = await erp.fetch(where, COLUMNS_SQL, quote(watch.table))
+                try:
+                    rows = await erp.fetch(where, COLUMNS_SQL, quote(watch.table))
+                except SourceLost:
+                    raise
+                except ErpsyncError as exc:  # the role may not enter the schema
+                    found.problems.append(exc)
+                    continue
                 columns[watch.table] = {row["name"]: row for row in rows}
             known = columns[watch.table]
             if not known:
@@ -228,7 +234,7 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
             place = f"{where}.{'key' if watch.key else 'column'}"
             if column is None:
                 found.add(place, f"{watch.table} has no column {name}", "Correct the name.", config=True)
-            elif watch.key and column["type"] not in _FITTING[entity.key_type]:
+            elif watch.key and column["type"] not in FITTING[entity.key_type]:
                 found.add(
                     place,
                     f"{watch.table}.{name} is {column['type']}, the entity's key_type is {entity.key_type}",

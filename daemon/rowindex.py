@@ -42,6 +42,7 @@ class RowIndex:
         self._newest: dict[tuple[str, str], int] = {}
         self._complete: set[str] = set()
         self._unsure: set[str] = set()
+        self._unkept: set[str] = set()
         state.on_flush(self._forget_recent)
 
     def open(self) -> None:
@@ -59,8 +60,9 @@ class RowIndex:
 
     def complete(self, relation: str) -> bool:
         """The filling ended; returns whether a row changed meanwhile whose former value was not known."""
-        self._state.append("update indexed set complete = 1 where relation = ?", relation)
-        self._complete.add(relation)
+        if relation not in self._unkept:
+            self._state.append("update indexed set complete = 1 where relation = ?", relation)
+            self._complete.add(relation)
         unsure = relation in self._unsure
         self._unsure.discard(relation)
         return unsure
@@ -72,6 +74,20 @@ class RowIndex:
             self._state.append("delete from indexed where relation = ?", relation)
             self._complete.discard(relation)
             self._unsure.add(relation)
+            for name in [name for name in self._recent if name[0] == relation]:
+                del self._recent[name]
+
+    def keep(self, relation: str, kept: bool) -> bool:
+        """Whether the stream keeps a relation up to date from here on; returns whether it has to be filled for that.
+
+        While the table's replica identity carries the column, nothing is kept, and what was known becomes outdated."""
+        if not kept and relation not in self._unkept:
+            self._unkept.add(relation)
+            self.forget([relation])
+        elif kept and relation in self._unkept:
+            self._unkept.discard(relation)
+            return True
+        return False
 
     async def room(self) -> None:
         """Wait while the disk is behind."""

@@ -76,7 +76,7 @@ async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     def rescan(*what: Any) -> None:
         made.rescans.append(what)
 
-    ingest = Ingest(router, dirty, state, RowIndex(state), Metrics([]), snapshot, rescan)
+    ingest = Ingest(router, dirty, state, RowIndex(state), Metrics([]), snapshot, rescan, lambda table: None)
     made = Ground(state, dirty, ingest)
     yield made
     state.close()
@@ -219,13 +219,14 @@ async def test_a_canary_that_came_back_is_noted(ground: Ground) -> None:
     assert ground.ingest.progress.canary_at == FIRST
 
 
-async def test_a_column_that_went_stops_its_entity_and_its_return_resumes_it(ground: Ground) -> None:
+async def test_a_column_that_went_stops_its_entity_and_is_routed_again_when_it_is_back(ground: Ground) -> None:
     without = wal.relation(1, "public", "item", "d", [("name", 25, True)])
     await ground.run(wal.begin(500, FIRST, 150) + without + wal.insert(1, [b"x"]) + wal.commit(500, 508))
-    assert "no column id" in ground.ingest.progress.stopped["stock"]
+    assert "no column id" in ground.ingest.progress.stopped.reason("stock")
     await ground.run(transaction(600, b"1"))
-    assert ground.ingest.progress.stopped == {}
     assert ground.claims().keys() == {1}
+    assert ground.ingest.progress.stopped.resume("stock", "column public.item.id", "it is back")
+    assert ground.ingest.progress.stopped.reason("stock") == ""
 
 
 @pytest.mark.parametrize("sqlstate", ["57P01", "55006", "08006", "XX000"])
