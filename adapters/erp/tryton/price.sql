@@ -1,6 +1,10 @@
 with recursive {{>company.sql}},
 wanted as (
-  select p.id, p.code, p.template, t.account_category, t.type, t.default_uom, coalesce(t.sale_uom, t.default_uom) as sale_uom
+  select p.id, p.code, p.template, t.account_category, t.type, t.default_uom, coalesce(t.sale_uom, t.default_uom) as sale_uom,
+         (select array[to_jsonb(t) ->> 'weight', u.factor::text, u.rate::text]
+            from product_uom u where u.id = (to_jsonb(t) ->> 'weight_uom')::int) as weight,
+         (select array[to_jsonb(t) ->> 'volume', u.factor::text, u.rate::text]
+            from product_uom u where u.id = (to_jsonb(t) ->> 'volume_uom')::int) as volume
     from product_product p
     join product_template t on t.id = p.template
    where p.id = any($1) and p.active and t.active and p.code <> '' and (coalesce(t.salable, false) or not {{only_salable}})
@@ -63,9 +67,13 @@ up(product, category) as (
     join product_category pc on pc.id = up.category
    where pc.parent is not null
 ),
--- each of them has a date and a category only where the modules for it are there
+-- dates and units of measurements are there only with their modules
 current as materialized (
-  select l.id, l.price_list, l.product, l.category, l.quantity, l.formula, l.sequence
+  select l.id, l.price_list, l.product, l.category, l.quantity, l.formula, l.sequence,
+         (select json_build_array(u.factor::text, u.rate::text)
+            from product_uom u where u.id = (to_jsonb(l) ->> 'weight_uom')::int) as weighed_in,
+         (select json_build_array(u.factor::text, u.rate::text)
+            from product_uom u where u.id = (to_jsonb(l) ->> 'volume_uom')::int) as measured_in
     from product_price_list_line l
    cross join company c
    where (l.product is null or l.product = any($1))
@@ -88,7 +96,8 @@ matching as (
 lines as (
   select m.key, m.price_list,
          array_agg(m.formula order by m.sequence nulls first, m.id) as formulas,
-         array_agg(m.quantity::text order by m.sequence nulls first, m.id) as quantities
+         array_agg(m.quantity::text order by m.sequence nulls first, m.id) as quantities,
+         json_agg(json_build_array(m.weighed_in, m.measured_in) order by m.sequence nulls first, m.id) as units
     from matching m
    group by m.key, m.price_list
 )
@@ -108,8 +117,11 @@ select w.id as key,
        list.unit as counted_in,
        coalesce(list.tax_included, false) as tax_included,
        list.shown,
+       w.weight,
+       w.volume,
        lines.formulas,
-       lines.quantities
+       lines.quantities,
+       lines.units
   from wanted w
  cross join company c
   join valued v on v.id = w.id

@@ -53,6 +53,19 @@ def quantity_in(quantity: Decimal, held: Unit, asked: Unit) -> Decimal:
     return made / asked.factor if asked.by_factor else made * asked.rate
 
 
+_KILOGRAM = Unit(_ONE, _ONE)
+_LITER = Unit(Decimal("0.001"), Decimal(1000))
+"""What weight and volume are told in, where a line names no other unit; Tryton's own units of these names."""
+
+
+def _measured(told: Sequence[str] | None, default: Unit, asked: Sequence[str] | None) -> Decimal:
+    """A product's weight or volume, from value, factor and rate, in the unit that a line asks for; 0 without one."""
+    if told is None or told[0] is None:
+        return Decimal(0)
+    value = quantity_in(Decimal(told[0]), Unit.of(told[1:]), default)
+    return value if asked is None else quantity_in(value, default, Unit.of(asked))
+
+
 class _Product:
     """One product with all lists that its prices need."""
 
@@ -131,10 +144,14 @@ class _Product:
         counted = quantity
         if self._kept is not None and self._sold is not None and row["counted_in"] != "product_sale":
             counted = quantity_in(quantity, self._sold, self._kept)
-        for formula, least in zip(row["formulas"] or (), row["quantities"] or (), strict=True):
+        lines = zip(row["formulas"] or (), row["quantities"] or (), row["units"] or (), strict=True)
+        for formula, least, (weighed_in, measured_in) in lines:
             if least is not None and Decimal(least) > counted:
                 continue
-            price = evaluate(formula, self._names(row, quantity))
+            names = self._names(row, quantity)
+            names["weight"] = _measured(row["weight"], _KILOGRAM, weighed_in)
+            names["volume"] = _measured(row["volume"], _LITER, measured_in)
+            price = evaluate(formula, names)
             return None if price is None else price.quantize(self._step)
         return None
 

@@ -76,6 +76,12 @@ def add_line(name: str, formula: str, sku: str | None = None, quantity: float | 
     made.save()
 
 
+def weigh(sku: str, weight: float, unit: str) -> None:
+    made = model("product.template")(product(sku).template.id)
+    made.weight, made.weight_uom = weight, one("product.uom", name=unit)
+    made.save()
+
+
 def remove_line(name: str, number: int) -> None:
     made = price_list(name)
     made.lines.remove(made.lines[number])

@@ -10,9 +10,13 @@ import hashlib
 import html
 import math
 import zoneinfo
+from decimal import Decimal
 from typing import Any
 
 from erp_world import PROTEUS, model
+from trytond.pool import Pool
+from trytond.tools.decimal_ import DecimalNull
+from trytond.transaction import Transaction
 
 QUANTITIES = (1, 2, 5, 6, 9, 10, 12, 24, 100)
 
@@ -192,3 +196,20 @@ def answers(prefix: str = "", **more: Any) -> dict[str, Any]:
         "order_status": orders(),
         "content": content(rows),
     }
+
+
+def formulas(cases: list[tuple[str, dict[str, str | None]]]) -> list[str | None]:
+    """What Tryton's evaluation gives for formulas with those prices; an error counts as the word "error"."""
+    made: list[str | None] = []
+    with Transaction().start(PROTEUS.database_name, 1, context=dict(PROTEUS.context), readonly=True):
+        line = Pool().get("product.price_list.line")(weight_uom=None, volume_uom=None)
+        for formula, given in cases:
+            names = {name: DecimalNull() if value is None else Decimal(value) for name, value in given.items()}
+            line.formula = formula
+            try:
+                value = line.get_unit_price(names=names)
+            except Exception:  # noqa: BLE001 -- Tryton's own words for it need a saved line
+                made.append("error")
+            else:
+                made.append(None if value is None else str(value))
+    return made

@@ -24,6 +24,8 @@ def answer(line: str) -> dict[str, Any]:
     try:
         if told["do"] == "answers":
             return {"said": erp_oracle.answers(**told["with"])}
+        if told["do"] == "formulas":
+            return {"said": erp_oracle.formulas(**told["with"])}
         if told["do"] == "build":
             return {"said": erp_world.build()}
         return {"said": getattr(erp_events, told["do"])(**told["with"])}

@@ -19,10 +19,10 @@ from typing import Any
 from daemon.demo.embedded import Cluster
 
 SERIES = "8.2"
-MODULES = (
+MODULES = (  # noqa: SIM905 -- a list of words
     "sale purchase stock sale_price_list product_price_list_dates product_price_list_parent sale_credit_limit stock_supply "
     "sale_supply product_attribute product_image account_invoice_stock product_kit stock_package_shipping"
-).split()  # noqa: SIM905 -- a list of words
+).split()
 WORKER = Path(__file__).parent / "erp_worker.py"
 
 

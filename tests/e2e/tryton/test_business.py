@@ -42,6 +42,8 @@ async def test_prices_follow_amounts_formulas_dates_and_categories(on_stage: OnS
         await at.event("add_line", name="Wholesale", formula="list_price - 5", sku="GAD")
         await at.event("add_line", name="Wholesale", formula="list_price - 7", sku="CAB", days=[0, 2])
         await at.event("add_line", name="Wholesale", formula="list_price - 9", sku="EGG", days=[1, 2])
+        await at.event("weigh", sku="GAD", weight=750.0, unit="Gram")
+        await at.event("add_line", name="Projects", formula="list_price + weight * 4", sku="GAD")
         await at.event("remove_line", name="Wholesale", number=0)
         await at.event("list_base", name="Wholesale", base="cost_price")
         await at.event("rename_list", name="Wholesale", to="Trade")
