@@ -5,21 +5,21 @@ with {{>company.sql}}, {{>item.sql}}, moment as (
   select l.id, coalesce(l.name ->> 'en_US', (select value from jsonb_each_text(l.name) limit 1)) as name,
          l.active, l.company_id, u.name as currency, u.rounding
     from product_pricelist l join res_currency u on u.id = l.currency_id
-), rule as (
-  select item.id as product, r.* from item join product_pricelist_item r on r.product_id = item.id
+), rule as materialized (
+  select item.id as product, item.template, item.categ_id as own, r.* from item join product_pricelist_item r on r.product_id = item.id
    where r.applied_on = '0_product_variant'
   union all
-  select item.id, r.* from item join product_pricelist_item r on r.product_tmpl_id = item.template
+  select item.id, item.template, item.categ_id, r.* from item join product_pricelist_item r on r.product_tmpl_id = item.template
    where r.applied_on = '1_product'
   union all
-  select item.id, r.* from item
+  select item.id, item.template, item.categ_id, r.* from item
     join product_category own on own.id = item.categ_id
     join product_pricelist_item r on r.applied_on = '2_product_category'
     join product_category c on c.id = r.categ_id and own.parent_path like c.parent_path || '%'
   union all
-  select item.id, r.* from item join product_pricelist_item r on r.applied_on not in
+  select item.id, item.template, item.categ_id, r.* from item join product_pricelist_item r on r.applied_on not in
          ('0_product_variant', '1_product', '2_product_category')
-), ranked as (
+), ranked as materialized (
   select rule.product, json_agg(json_build_object(
            'list', rule.pricelist_id, 'min_quantity', coalesce(rule.min_quantity, 0), 'compute', rule.compute_price,
            'base', rule.base, 'base_list', rule.base_pricelist_id, 'fixed', rule.fixed_price,
@@ -28,23 +28,22 @@ with {{>company.sql}}, {{>item.sql}}, moment as (
            'min_margin', rule.price_min_margin, 'max_margin', rule.price_max_margin)
          order by rule.applied_on, rule.min_quantity desc, c.complete_name desc, rule.id desc) as rules
     from rule
-    join item on item.id = rule.product
     cross join moment
-    left join product_category own on own.id = item.categ_id
+    left join product_category own on own.id = rule.own
     left join product_category c on c.id = rule.categ_id
    where (rule.categ_id is null or own.parent_path like c.parent_path || '%')
-     and (rule.product_tmpl_id is null or rule.product_tmpl_id = item.template)
-     and (rule.product_id is null or rule.product_id = item.id)
+     and (rule.product_tmpl_id is null or rule.product_tmpl_id = rule.template)
+     and (rule.product_id is null or rule.product_id = rule.product)
      and (rule.date_start is null or rule.date_start <= moment.now)
      and (rule.date_end is null or rule.date_end >= moment.now)
    group by rule.product
-), every_list as (
+), every_list as materialized (
   select coalesce(json_agg(json_build_object(
            'id', list.id, 'name', list.name, 'currency', list.currency, 'rounding', list.rounding,
            'shown', {{#price_lists}}list.name = any({{price_lists}}){{/price_lists}}{{^price_lists}}true{{/price_lists}}
              and list.active and (list.company_id is null or list.company_id = company.id)) order by list.id), '[]') as lists
     from list cross join company
-), cost as (
+), cost as materialized (
   -- what a variant has no value of its own for, a default of the company says, else one of all companies
   select (select case when d.json_value ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' then d.json_value::numeric end
             from ir_default d join ir_model_fields f on f.id = d.field_id
