@@ -8,6 +8,8 @@ from adapters.store.base import StoreFactory
 
 _MODULES = {
     "http": "adapters.store.http",
+    "vendure": "adapters.store.vendure",
+    "woocommerce": "adapters.store.woocommerce",
 }
 
 

@@ -11,6 +11,8 @@ from tests.contract.stand import Stand
 
 _STANDS = {
     "http": "tests.contract.stand_http:HttpStand",
+    "vendure": "tests.contract.stand_vendure:VendureStand",
+    "woocommerce": "tests.contract.stand_woocommerce:WooStand",
 }
 
 
