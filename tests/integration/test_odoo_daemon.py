@@ -23,7 +23,7 @@ from tests.integration.prepared import set_up, written
 from tests.integration.stage import lawful, sql_connection
 from tests.waiting import until
 
-pytestmark = [pytest.mark.newest, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.newest, pytest.mark.timeout(400)]
 
 WITHIN = 60.0
 OPTIONS = 'locales = ["en_US", "fr_FR"]\nimage_url = "https://erp.example"'
@@ -348,6 +348,10 @@ async def test_steps_that_move_everything_leave_stock_unharmed_and_survive_a_kil
         await odoo.equals("stock", "price")
         names = {id_.split("|")[1] for id_ in odoo.shop.documents("price")}
         assert names == {"default", "Trade", "VIP"}
+        # a rule for everything goes: its row says no more than an id
+        await odoo.does("delete from product_pricelist_item where id = 4")
+        await odoo.shows("price", "BULK0002|Trade|USD|1", amount=11)
+        await odoo.equals("price")
 
 
 async def test_a_name_that_odoo_does_not_know_stops_the_start_and_is_told_by_doctor(
