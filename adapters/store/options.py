@@ -39,7 +39,7 @@ class Options:
 
     def maybe(self, key: str) -> str | None:
         """A text, or None where it is left out."""
-        return self.text(key) if key in self._given else self._take(key, None)
+        return self.text(key) if self._given.get(key) is not None else self._take(key, None)
 
     def flag(self, key: str, default: bool | None = None) -> bool | None:
         """true or false."""

@@ -134,7 +134,7 @@ class ContentDesk:
         wanted = ours.get("categories") or []
         fields["categories"] = [name for name in wanted if name in names or name.rpartition(" > ")[2] in names]
         images = record.get("images") or []
-        if len(images) != len(ours.get("images") or []):
+        if ours.get("images") and len(images) != len(ours["images"]):
             fields["images"] = [{"url": image.get("src"), "position": n} for n, image in enumerate(images)]
         yield f"{record['sku']}|{self._locale}", fields
 
