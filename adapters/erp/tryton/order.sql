@@ -1,9 +1,11 @@
 with {{>company.sql}},
 wanted as (
-  select s.id, s.number, s.reference, s.state, s.shipment_state, s.invoice_state
+  select s.id, case when {{order_number}} = 'reference' then s.reference else s.number end as number,
+         s.reference, s.state, s.shipment_state, s.invoice_state
     from sale_sale s
     join company c on c.company = s.company
-   where s.id = any($1) and s.number <> '' and s.state <> 'draft'
+   where s.id = any($1) and s.state <> 'draft'
+     and case when {{order_number}} = 'reference' then s.reference else s.number end <> ''
      and ({{orders_since}} is null or s.sale_date is null or s.sale_date >= {{orders_since}}::date)
 ),
 origin as (

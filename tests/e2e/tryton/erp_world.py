@@ -149,8 +149,7 @@ def build() -> None:
     price_lists()
     parties()
     french = one("ir.lang", code="fr")
-    french.translatable = True
-    french.save()
+    french.click("load_translations")
     cash = one("account.account", code="1.1.1")
     (journal,) = model("account.journal").find([("type", "=", "cash")])
     model("account.invoice.payment.method")(
