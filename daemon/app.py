@@ -27,6 +27,7 @@ from daemon.figures import ready, report
 from daemon.flights import Flights
 from daemon.gate import Gate, gates_of
 from daemon.ingest import Ingest
+from daemon.jobs.board import Board
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
@@ -76,6 +77,7 @@ class App:
             connections=config.erp.connections,
             statement_timeout_s=config.erp.statement_timeout,
         )
+        self.board = Board(config, self.state, self.dirty, self.metrics, _micros, self.erp_now)
         self.gates: dict[str, Gate] = {}
         self.workers: dict[QueueName, Worker] = {}
         self.lookups: list[Lookup] = []
@@ -124,6 +126,7 @@ class App:
         self.gates = gates_of(config, self.metrics, lambda store: Recall(self.state, store))
         self.comparisons.open()
         self.workers = {name: self._worker(name) for name in names}
+        self.board.open(self.comparisons.jobs, self.workers)
         self.lookups = [
             Lookup(name, rule, self.erp, self.dirty, self.marker, self.comparisons.rescan)
             for name, rule in self._lookup_rules.items()
@@ -162,6 +165,7 @@ class App:
             brake,
             _micros,
             self._offset,
+            self.board.taps[name],
         )
 
     @property
@@ -230,6 +234,7 @@ class App:
             ("announcer", self._announcer.run(self.report)),
             ("clock", self._watch_clock()),
             ("operations", self.operations.run()),
+            ("jobs", self._when_active(self.board.run())),
         ]
         if stream:
             tasks += [

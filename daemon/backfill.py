@@ -22,8 +22,8 @@ from daemon.state import StateFile, json_list
 PAGE = 2_000
 _RETRY_S = 2.0
 _REPORT_S = 10.0
-_STORE = """insert or replace into job (queue, phase, cursor, since, done, xid, mapping, again, again_xid)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_STORE = """insert or replace into job (queue, phase, cursor, since, done, xid, mapping, again, again_xid, resend)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _HIDDEN_S = 0.05
 
 
@@ -44,6 +44,8 @@ class Job:
     """Commit time of the oldest change that came when it was under way, and asks for another comparison after it."""
     again_xid: Xid | None = None
     begun: bool = False
+    resend: bool = False
+    """Every document is sent, whatever the store acknowledged."""
 
     @property
     def oldest(self) -> Micros | None:
@@ -77,6 +79,8 @@ class Backfill:
         now: Callable[[], Micros],
         settle: Callable[[str], Awaitable[None]],
     ) -> None:
+        self.insist: Callable[[Iterable[Key]], None] = lambda _keys: None
+        """Told of keys whose documents are to be sent although the store acknowledged them."""
         self.name = name
         self._entity = entity
         self._erp = erp
@@ -103,14 +107,15 @@ class Backfill:
 
     def _load(self) -> tuple[Job, str]:
         """The stored job, and the mapping that it was for; empty when there is none."""
-        sql = "select phase, cursor, since, done, xid, mapping, again, again_xid from job where queue = ?"
+        sql = "select phase, cursor, since, done, xid, mapping, again, again_xid, resend from job where queue = ?"
         rows = self._state.query(sql, (self._queue,))
         if not rows:
             return Job(), ""
-        phase, cursor, since, done, xid, mapping, again, again_xid = rows[0]
+        phase, cursor, since, done, xid, mapping, again, again_xid, resend = rows[0]
         first = not phase.endswith("+") and phase != "done"
         job = Job(phase.removesuffix("+"), cursor, since, done, first, None, xid, again, again_xid)
         job.begun = job.phase == "store" or cursor is not None
+        job.resend = bool(resend)
         return job, mapping
 
     def request(
@@ -131,7 +136,7 @@ class Backfill:
         oldest = min((s for s in ((job.since, job.again, since) if busy else (since,)) if s), default=0)
         earlier = _newest(job.xid, job.again_xid) if busy and not renumbered else None
         newest = _newest(earlier, xid)
-        self._begin(Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest))
+        self._begin(Job("erp", None, oldest, 0, first=busy and self.job.first, xid=newest, resend=busy and job.resend))
         log.info("backfill", f"comparing all of {self.name}: {reason}", entity=self.name.entity, store=self.name.store)
         self._wanted.set()
 
@@ -141,10 +146,33 @@ class Backfill:
         self._dirty.release(self.name, "quarantined")
         self._save()
 
+    def resend(self, cursor: Key | None = None, done: int = 0) -> None:
+        """Send every document again, from the beginning or from where an earlier round was given up; durable."""
+        if self.job.phase == "done":
+            self.job = Job("erp", cursor, 0, done, first=False, resend=True)
+        else:
+            self.job.resend = True
+            if self.job.begun:  # what it has compared so far is not sent yet
+                self.request(self.job.since, "every document is sent again")
+        self._save()
+        self._wanted.set()
+
+    def give_up(self) -> tuple[Key | None, int]:
+        """End a round of `resend`; a comparison that was due goes on. Returns where it was, for a later round."""
+        job = self.job
+        if not job.resend or job.phase == "done":
+            return None, 0
+        place = (job.cursor, job.done) if job.phase == "erp" else (None, 0)
+        job.resend = False
+        if not job.first and not job.since and job.again is None:
+            self.job = Job("done", None, 0, job.done, first=False)
+        self._save()
+        return place
+
     def _save(self) -> None:
         job = self.job
         phase = job.phase if job.first or job.phase == "done" else f"{job.phase}+"
-        row = (phase, job.cursor, job.since, job.done, job.xid, self._mapping, job.again, job.again_xid)
+        row = (phase, job.cursor, job.since, job.done, job.xid, self._mapping, job.again, job.again_xid, job.resend)
         self._state.append(_STORE, self._queue, *row)
 
     async def run(self) -> None:
@@ -179,6 +207,8 @@ class Backfill:
             # the page begins above the smallest value of the key's type, which a key may have too
             first_of_all = [self._lowest()] if job.phase == "erp" and job.cursor is None else []
             if keys or first_of_all:
+                if job.resend and job.phase == "erp":
+                    self.insist([*first_of_all, *keys])
                 self._dirty.offer(self.name, [*first_of_all, *keys], job.since or self._now())
                 failpoints.reach("backfill_page_offered")
                 await self._dirty.page_done(self.name)
@@ -193,7 +223,7 @@ class Backfill:
             else:
                 job.phase, job.cursor = ("store", None) if job.phase == "erp" else ("done", None)
             if job.phase == "done":
-                job.since, self.loaded = 0, True
+                job.since, job.resend, self.loaded = 0, False, True
             if job.phase == "done" and job.again is not None:
                 self._begin(Job("erp", None, job.again, first=False, xid=job.again_xid))
             else:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from daemon import __version__, cli_dba, cli_ops, client, log
+from daemon import __version__, cli_batch, cli_dba, cli_ops, client, log
 from daemon import config as configuration
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ConfigError, ErpsyncError
 from daemon.gate import refusals
@@ -30,6 +30,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(cli_ops.app)
+app.add_typer(cli_batch.app, name="batch")
 cli_dba.register(app)
 
 ConfigOption = Annotated[

@@ -7,8 +7,7 @@ it is interrupted (a comparison or plan is cancelled). Exit codes: 0 done, 1 som
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +19,11 @@ import typer
 from daemon import client
 from daemon import config as configuration
 from daemon.cli_show import plan_lines, reconcile_lines, set_aside_lines
+from daemon.cli_wait import wait
 from daemon.config import Config
 from daemon.errors import EXIT_DONE, EXIT_FAILED, EXIT_FOUND, EXIT_USAGE, ErpsyncError
 from daemon.model import Key
 from daemon.naming import chosen_queues, parse_key
-
-_POLL_S = 0.3
-_LINE_S = 5.0  # between lines of progress where there is no terminal
 
 app = typer.Typer()
 quarantine_app = typer.Typer(
@@ -94,37 +91,6 @@ def _chosen(config: Path | None, entity: str | None, store: str | None, keys: li
 
 # -- waiting
 
-Look = Callable[[], tuple[bool, int, int | None, str]]
-"""Asks how far it is: whether it ended, how much is done, of how much, and what to say about it."""
-
-
-def _wait(title: str, look: Look) -> None:
-    """Show progress on stderr until it ended: a bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        said = time.monotonic()
-        while True:
-            ended, done, total, text = look()
-            if ended:
-                return
-            if time.monotonic() - said > _LINE_S:
-                said = time.monotonic()
-                of = f" of {total}" if total else ""
-                sys.stderr.write(f"{title}: {done}{of}{f', {text}' if text else ''}\n")
-            time.sleep(_POLL_S)
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    note = TextColumn("{task.fields[note]}")
-    with Progress(*columns, note, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=None, note="")
-        while True:
-            ended, done, total, text = look()
-            progress.update(bar, completed=done, total=total or None, note=text)
-            if ended:
-                return
-            time.sleep(_POLL_S)
-
 
 @contextmanager
 def _interruptible(chosen: Chosen, number: int) -> Iterator[None]:
@@ -148,7 +114,7 @@ def _run_to_end(chosen: Chosen, title: str, run: dict[str, Any], done: str, tota
         return now["state"] != "running", counted, sum(queue.get(total, 0) for queue in queues), ""
 
     with _interruptible(chosen, number):
-        _wait(title, look)
+        wait(title, look)
     result: dict[str, Any] = chosen.call("GET", f"/api/runs/{number}")
     if result["state"] != "done":
         raise ErpsyncError(result["error"] or f"it was {result['state']}", code=result["code"] or "E-RUN-CANCELLED")
@@ -192,7 +158,7 @@ def _wait_for_queues(chosen: Chosen) -> int:
         waits = "; ".join(dict.fromkeys(f"waits: {q['waits_for']}" for q in queues if q["waits_for"]))
         return all(q["done"] for q in queues), sum(q["compared"] for q in queues), total, waits
 
-    _wait("compared", look)
+    wait("compared", look)
     aside = 0
     for queue in chosen.call("GET", path)["queues"]:
         counts = ", ".join(f"{queue[kind]} {kind}" for kind in ("quarantined", "held") if queue[kind])
@@ -211,7 +177,7 @@ def _wait_for_keys(chosen: Chosen) -> int:
         answer = chosen.call("POST", "/api/keys", chosen.body())
         return answer["moving"] == 0, count - min(answer["moving"], count), count, answer["why"]
 
-    _wait("compared", look)
+    wait("compared", look)
     aside = chosen.call("POST", "/api/keys", chosen.body())["set_aside"]
     _print(f"{chosen.entity}: {count} key{'s' if count != 1 else ''} compared")
     for line in set_aside_lines(aside):

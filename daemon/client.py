@@ -47,6 +47,9 @@ class StatusAnswer:
                     f"{figures['quarantined']} quarantined, {figures['held']} held"
                     + (f", p99 {latency:.3g}s" if latency is not None else "")
                 )
+        for job, view in self.body.get("batches", {}).items():
+            if view["text"]:
+                lines.append(f"  job {job}: {view['text']}")
         return "\n".join(lines)
 
 

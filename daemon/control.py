@@ -41,6 +41,9 @@ class Control:
             web.post("/api/keys", self._keys_state),
             web.post("/api/reconcile", self._reconcile),
             web.post("/api/plan", self._plan),
+            web.get("/api/batches", self._batches),
+            web.post("/api/batches/{job}", self._batch_run),
+            web.delete("/api/batches/{job}", self._batch_cancel),
             web.get("/api/runs", self._runs),
             web.get("/api/runs/{number:[0-9]+}", self._run),
             web.delete("/api/runs/{number:[0-9]+}", self._cancel),
@@ -119,6 +122,20 @@ class Control:
     async def _cancel(self, request: web.Request) -> web.Response:
         run = self._operations.runs.cancel(int(request.match_info["number"]))
         return answer(run.as_json(full=False))
+
+    # -- jobs by the clock
+
+    async def _batches(self, _request: web.Request) -> web.Response:
+        return answer({"batches": [job.as_json() for job in self._operations.board.jobs.values()]})
+
+    async def _batch_run(self, request: web.Request) -> web.Response:
+        job = self._operations.board.job(request.match_info["job"])
+        job.start()
+        return answer(job.as_json())
+
+    async def _batch_cancel(self, request: web.Request) -> web.Response:
+        job = self._operations.board.job(request.match_info["job"])
+        return answer({"cancelled": job.cancel(), **job.as_json()})
 
     # -- what is named
 

@@ -168,6 +168,17 @@ class Queue:
             else:
                 self.background.appendleft(key)
 
+    def moving_since(self, patience: int = 3) -> Micros | None:
+        """Commit time of the oldest change on its way; not of what is set aside, or was refused `patience` times."""
+        ages = [
+            min((tag.since for tag in self.fresh.values()), default=0),
+            min((f.tag.since for f in self.claimed.values() if f.tag.since), default=0),
+            min((tag.since for tag in self.again.values()), default=0),
+            min((w.tag.since for w in self.waiting.values() if w.tag.since and w.attempt < patience), default=0),
+            self.spilled_since if self.spilled else 0,
+        ]
+        return min((age for age in ages if age), default=None)
+
     def stats(self) -> QueueStats:
         """Counts and the commit time of the oldest change that is not acknowledged."""
         held = sum(1 for p in self.parked.values() if p.kind == "held")

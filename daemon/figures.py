@@ -6,6 +6,7 @@ Invariant: nothing is counted here; each number is read from the part that keeps
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from daemon.backfill import Backfill
@@ -13,6 +14,7 @@ from daemon.config import Config
 from daemon.dirtyset import DirtySet
 from daemon.gate import Gate
 from daemon.ingest import Ingest
+from daemon.jobs.board import Board
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
 from daemon.model import Lane, Micros, QueueName
@@ -47,6 +49,8 @@ class Parts(Protocol):
     @property
     def backfills(self) -> Mapping[QueueName, Backfill]: ...
     @property
+    def board(self) -> Board: ...
+    @property
     def lookups(self) -> Sequence[Lookup]: ...
 
 
@@ -75,7 +79,7 @@ def report(parts: Parts, now: Micros) -> Report:
         )
         for name, gate in parts.gates.items()
     )
-    return judge(source, views, now)
+    return replace(judge(source, views, now), jobs=parts.board.views())
 
 
 def ready(parts: Parts) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError, Retry, SourceLost
 from daemon.gate import Gate
+from daemon.jobs.board import Board
 from daemon.ledger import Ledger
 from daemon.lookup import Lookup
 from daemon.metrics import Metrics
@@ -61,6 +62,8 @@ class Parts(Protocol):
     def workers(self) -> Mapping[QueueName, Worker]: ...
     @property
     def backfills(self) -> Mapping[QueueName, Backfill]: ...
+    @property
+    def board(self) -> Board: ...
     @property
     def lookups(self) -> Sequence[Lookup]: ...
     @property
@@ -163,7 +166,7 @@ class Operations:
             "compared": job.done,
             "total": job.total,
             "problem": parts.workers[name].stopped or backfill.problem,
-            "waits_for": gate.breaker.reason if gate.breaker.open else "",
+            "waits_for": gate.breaker.reason if gate.breaker.open else parts.board.taps[name].waits_for,
             "quarantined": stats.quarantined,
             "held": stats.held,
         }
@@ -255,6 +258,11 @@ class Operations:
             return shown
 
         return self.runs.start("plan", frozenset(), work, show)
+
+    @property
+    def board(self) -> Board:
+        """The jobs."""
+        return self._parts.board
 
     async def caught_up(self, entity: str) -> bool:
         """Wait until what is visible in the ERP now is marked, as far as something announces it; False when it takes too

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 
 import asyncpg
 
 from daemon.catalogue import COLUMNS_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
 from daemon.config import Config
 from daemon.config.entity import Entity, KeyType
+from daemon.config.outlet import Batch
 from daemon.config.problems import suggestion
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
@@ -82,6 +84,8 @@ async def examine(erp: Erp, config: Config) -> Findings:
     await _options(erp, config, found)
     for entity in config.entity.values():
         await _queries(erp, entity, found)
+    for batch in config.batch.values():
+        await _extract(erp, batch, found)
     return found
 
 
@@ -243,6 +247,28 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
                 )
             elif not column["in_identity"]:
                 found.indexed.add((watch.table, name))
+
+
+async def _extract(erp: Erp, batch: Batch, found: Findings) -> None:
+    """Let Postgres parse an extract, and see that its file can be written."""
+    if batch.extract is None:
+        return
+    for suffix, module, extra in ((".zst", "zstandard", "zstd"), (".parquet", "pyarrow", "parquet")):
+        if str(batch.to).endswith(suffix) and find_spec(module) is None:
+            found.add(
+                f"batch.{batch.name}.to",
+                f"{module} is not installed",
+                f"pip install 'erpsyncd[{extra}]'",
+                code="E-EXTRACT-PACKAGE",
+                config=True,
+            )
+    try:
+        async with erp.connection(f"batch.{batch.name}.extract") as connection:
+            await connection.prepare(batch.extract)
+    except SourceLost:
+        raise
+    except ErpsyncError as exc:
+        found.problems.append(exc)
 
 
 async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from daemon import __version__
+from daemon.jobview import JobView
 from daemon.latency import LatencyView as LatencyView
 from daemon.latency import LatencyWindow as LatencyWindow
 from daemon.model import Lane, Lsn, Micros, QueueName, format_lsn
@@ -128,6 +129,7 @@ class Report:
     """System staleness. With UNKNOWN it is a lower bound; None where not even that can be said."""
     worst_at: QueueName | None
     """Where it is; None = the newest canary is what bounds it."""
+    jobs: tuple[JobView, ...] = ()
 
     @property
     def queues(self) -> Iterator[QueueView]:
@@ -213,6 +215,7 @@ class Report:
             "clock_offset_seconds": source.clock_offset_s,
             "quarantined": self.quarantined,
             "held": self.held,
+            "batches": {job.name: job.as_json() for job in self.jobs},
             "stores": {
                 store.name: {
                     "breaker": store.breaker,
@@ -256,6 +259,8 @@ class Report:
         yield "slot_retained_bytes", (), slot.retained_bytes if slot else math.nan
         yield "slot_safe_bytes", (), _number(slot.safe_bytes if slot else None)
         yield "slot_confirmed_lag_bytes", (), slot.confirmed_lag_bytes if slot else math.nan
+        for job in self.jobs:
+            yield from job.gauges()
         for store in self.stores:
             yield "breaker_open", (store.name,), float(store.breaker == "open")
             for queue in store.queues:

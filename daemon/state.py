@@ -77,6 +77,17 @@ _MIGRATIONS = (
     """,
     "create table remembered (store text, kind text, name text, value text not null, primary key (store, kind, name)) "
     "without rowid",
+    """
+    alter table job add column resend integer not null default 0;
+    create table batch_run (
+        id integer primary key, job text not null, asked integer not null, planned integer not null,
+        started integer not null, ended integer, result text not null default 'running',
+        rows integer not null default 0, reason text not null default '', low integer, high integer);
+    create index batch_run_job on batch_run (job, id);
+    create table batch_mark (job text primary key, planned integer not null, high integer) without rowid;
+    create table batch_cursor (
+        job text not null, queue integer not null, cursor, done integer not null, primary key (job, queue)) without rowid;
+    """,
 )
 
 

@@ -20,6 +20,7 @@ from daemon.erp import Erp
 from daemon.errors import ErpsyncError, Retry, SourceLost, StoreError
 from daemon.flights import Flights, appearing, said
 from daemon.gate import Gate
+from daemon.heldlines import HeldLines
 from daemon.latency import LatencyWindow
 from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Change, Documents, Mapper
@@ -27,15 +28,14 @@ from daemon.metrics import Metrics
 from daemon.model import Claim, Key, Micros, Missing, Outcome, Patch, QueueName, Status
 from daemon.ownership import Ownership
 from daemon.pacing import Backoff
+from daemon.tap import Tap
 from daemon.truth import hidden_keys, read_documents
 from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
 _BUSY_S, _LINGER_S = 0.008, 0.005  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
-_SOURCE_RETRY_S = 1.0
-_STOPPED_RETRY_S = 2.0
-_HELD_LOG_S = 60.0  # between lines about what the brake holds
+_SOURCE_RETRY_S, _STOPPED_RETRY_S = 1.0, 2.0
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
 _ITEM_BACKOFF = Backoff(base=1.0, cap=60.0)
 
@@ -57,6 +57,7 @@ class Worker:
         brake: Brake | None,
         clock: Callable[[], Micros],
         offset: Callable[[], Micros],
+        tap: Tap | None = None,
     ) -> None:
         self.name = name
         self._entity = entity
@@ -75,13 +76,15 @@ class Worker:
         self._brake = brake
         self._clock = clock
         self._offset = offset
+        self._tap = Tap(free=True) if tap is None else tap
         self._fields: dict[str, Any] = {"entity": name.entity, "store": name.store}
         self._room = asyncio.Semaphore(gate.store.limits.concurrency)
         self._edge = log.Edge("entity_stopped", "entity_resumed", **self._fields)
         self._gathered_at = 0.0
         self._allowed: set[Key] = set()
-        self._held = (0, "")
-        self._told_held = -_HELD_LOG_S
+        self.insisted: set[Key] = set()
+        """Keys whose documents are sent although the store acknowledged them."""
+        self._held = HeldLines(name)
         self.latency = LatencyWindow()
         self.stopped = ""
         """Why this entity cannot be read; empty when it can."""
@@ -98,6 +101,8 @@ class Worker:
                         await self._first(stop, self._claimable())
                     if self._gate.breaker.open:
                         await self._first(stop, self._gate.wait())
+                    if not self._tap.ready:
+                        await self._first(stop, self._tap.wait())
                     if draining.is_set():
                         break
                     await self._linger()
@@ -132,15 +137,8 @@ class Worker:
         async with self._room:
             pass
         while not queue.ready.is_set():
-            alarm = self._dirty.next_alarm(self.name)
-            if alarm is None:
-                await queue.ready.wait()
-                continue
-            wait = alarm - asyncio.get_running_loop().time()
-            if wait <= 0:
-                return
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout_at(self._dirty.next_alarm(self.name)):
                     await queue.ready.wait()
             except TimeoutError:
                 return
@@ -150,7 +148,8 @@ class Worker:
     async def _gather(self) -> list[Unit]:
         """Claim keys, read their truth, and pack what differs into calls. Gives back whatever cannot be read now."""
         loop = asyncio.get_running_loop()
-        claims = {claim.key: claim for claim in self._dirty.claim(self.name, _READ, loop.time())}
+        most = self._tap.room(max(_READ, self._limit))
+        claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
         if not claims:
             return []
         try:
@@ -203,7 +202,7 @@ class Worker:
         found: dict[Key, list[Change]] = {}
         for key, claim in claims.items():
             since = claim.since or now + self._offset()
-            sure = key not in self._flights
+            sure = key not in self._flights and key not in self.insisted
             changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now, sure=sure)
             if changes:
                 found[key] = changes
@@ -224,7 +223,7 @@ class Worker:
         clean: list[Key] = []
         units: list[Unit] = []
         unit = Unit()
-        limit = self._gate.store.limits.batch_for(self.name.entity)
+        limit = self._limit
         for key, claim in claims.items():
             changes = found.get(key)
             if not changes:
@@ -244,19 +243,21 @@ class Worker:
         if unit.size:
             units.append(unit)
         if clean:
-            self._allowed.difference_update(clean)
+            self._forget(clean)
             self._flights.arrive(clean)
             self._dirty.done(self.name, clean)
             self._counters.count("unchanged", len(clean))
-        self._tell_held()
+        self._held.tell(asyncio.get_running_loop().time())
         return units
 
     # -- sending
 
     async def _send(self, unit: Unit) -> None:
         """Bring one unit to the store and end its claims by what the store said of each document."""
+        if not await self._admitted(unit):
+            return
         patches = [change.patch for changes in unit.changes.values() for change in changes]
-        limit = self._gate.store.limits.batch_for(self.name.entity)
+        limit = self._limit
         outcomes: dict[str, Outcome] = {}
         try:
             await self._depart(unit)
@@ -267,9 +268,33 @@ class Worker:
             pass  # the gate has opened the breaker and logged it; what was not answered is read again and sent later
         finally:
             self._room.release()
-            for changes in unit.changes.values():
-                self._ownership.arrive(changes)
+            self._land(unit)
             self._settle(unit, outcomes)
+
+    @property
+    def _limit(self) -> int:
+        """Most documents in one call."""
+        limits = self._gate.store.limits
+        return limits.bulk_for(self.name.entity) if self._tap.bulk else limits.batch_for(self.name.entity)
+
+    async def _admitted(self, unit: Unit) -> bool:
+        """Wait until the job lets the unit go. When its run ends first, the keys are given back untouched."""
+        admitted = False
+        try:
+            admitted = await self._tap.take(unit.size)
+        finally:
+            if not admitted:
+                self._room.release()
+                self._land(unit)
+                self._dirty.fail(self.name, unit.claims, asyncio.get_running_loop().time(), counts=False)
+        return admitted
+
+    def _forget(self, keys: Iterable[Key]) -> None:
+        self._allowed.difference_update(keys)
+        self.insisted.difference_update(keys)
+
+    def _land(self, unit: Unit) -> None:
+        self._ownership.arrive(change for changes in unit.changes.values() for change in changes)
 
     async def _depart(self, unit: Unit) -> None:
         """Before a call leaves it is on disk which keys it may change and which documents it may be the first to show."""
@@ -307,6 +332,7 @@ class Worker:
             taken = [c for c, o in answers if o is not None and o.status is Status.OK]
             if taken and self._brake is not None:
                 self._brake.documents += sum((c.before is None) - (c.after is None) for c in taken)
+            self._tap.sent += len(taken)
             acks[key] = [said(change, outcome, key in unit.doubted) for change, outcome in answers]
             if key not in unit.doubted and all(o is not None and o.status is not Status.RETRY for _, o in answers):
                 landed.append(key)
@@ -322,7 +348,7 @@ class Worker:
         failpoints.reach("after_ack")
         self._flights.arrive([*landed, *done])
         if done:
-            self._allowed.difference_update(done)
+            self._forget(done)
             self._dirty.done(self.name, done)
             self._measure((unit.claims[key] for key in done), erp_now)
         loop_now = asyncio.get_running_loop().time()
@@ -344,7 +370,7 @@ class Worker:
 
     def _quarantine(self, key: Key, code: str, reason: str) -> None:
         self._dirty.park(self.name, key, "quarantined", code, reason, self._clock() + self._offset())
-        self._allowed.discard(key)
+        self._forget((key,))
         self._counters.count("quarantined")
         self._metrics.error(code)
         log.warning("quarantined", reason, key=key, code=code, **self._fields)
@@ -352,7 +378,7 @@ class Worker:
     def _hold(self, key: Key, reason: str) -> None:
         self._dirty.park(self.name, key, "held", "E-BRAKE", reason, self._clock() + self._offset())
         self._counters.count("held")
-        self._held = (self._held[0] + 1, reason)
+        self._held.add(reason)
 
     def allow(self, keys: Iterable[Key]) -> None:
         """Let these keys past the brake once: until the store has answered them, in this process."""
@@ -362,24 +388,6 @@ class Worker:
         """The store was found to show so many documents more (or fewer) than it had acknowledged."""
         if self._brake is not None:
             self._brake.documents += documents
-
-    def _tell_held(self) -> None:
-        """One line for a burst, and then one now and then while it lasts."""
-        count, reason = self._held
-        now = asyncio.get_running_loop().time()
-        if not count or now - self._told_held < _HELD_LOG_S:
-            return
-        self._held, self._told_held = (0, ""), now
-        keys = f"{count} keys wait" if count > 1 else "a key waits"
-        log.warning(
-            "held",
-            f"{keys} for an operator: {reason}. Look: erpsyncd held list {self.name.entity}; "
-            f"send: erpsyncd held release {self.name.entity} --store {self.name.store}",
-            code="E-BRAKE",
-            reason=reason,
-            keys=count,
-            **self._fields,
-        )
 
     def _stop(self, exc: ErpsyncError) -> None:
         self.stopped = str(exc)

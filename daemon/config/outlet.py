@@ -22,7 +22,7 @@ from daemon.config.values import DayWindow, Duration, Text, WindowSql, resolve_p
 from daemon.model import Limits
 
 EXTRACT_SUFFIXES = (".csv", ".csv.zst", ".parquet")
-EXTRACT_PLACEHOLDERS = ("date",)
+EXTRACT_PLACEHOLDERS = ("date", "time")
 
 
 def _url(value: str) -> str:
@@ -158,7 +158,7 @@ def _target_file(value: str) -> str:
         raise ValueError(f"must end in {', '.join(EXTRACT_SUFFIXES)}")
     unknown = [name for name in re.findall(r"\{([^}]*)\}", value) if name not in EXTRACT_PLACEHOLDERS]
     if unknown:
-        raise ValueError(f"knows no {{{unknown[0]}}}; use {{date}}")
+        raise ValueError(f"knows no {{{unknown[0]}}}; use {{date}} and {{time}}")
     return value
 
 
@@ -181,11 +181,19 @@ class Batch(Section):
         description="Most documents a second, for a job with entity. Default: what the store's budget leaves.",
     )
     to: Annotated[Text, AfterValidator(_target_file), BeforeValidator(resolve_path)] | None = Field(
-        default=None, description="File of an extract, .csv, .csv.zst or .parquet; {date} is the run's day."
+        default=None,
+        description="File of an extract, .csv, .csv.zst or .parquet; {date} and {time} are those of the run.",
     )
     timezone: Annotated[Word, AfterValidator(_timezone)] = Field(
         default="UTC", description="IANA time zone of schedule, window and {date}."
     )
+    rebuild: Flag = Field(
+        default=False, description="Send every document again, whatever the store acknowledged; for a job with entity."
+    )
+    keep: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="How many files of an extract are kept, the newest. Default: all."
+    )
+    timeout: Duration = Field(default=3600.0, description="Longest time for the query of an extract.")
     window: DayWindow | None = Field(
         default=None, description='Span of the day in which the job may work, such as "22:00-06:00". Default: always.'
     )
@@ -197,12 +205,20 @@ class Batch(Section):
         elif "extract" in raw:
             if "to" not in raw:
                 yield ("to",), "is missing: the file that the extract is written to"
-            if "max_per_second" in raw:
-                yield ("max_per_second",), "is for jobs with entity; leave it out"
-        elif "to" in raw:
-            yield ("to",), "is for jobs with extract; leave it out"
-        if ("schedule" in raw) == ("every" in raw):
+            for key in ("max_per_second", "rebuild"):
+                if key in raw:
+                    yield (key,), "is for jobs with entity; leave it out"
+        else:
+            for key in ("to", "keep", "timeout"):
+                if key in raw:
+                    yield (key,), "is for jobs with extract; leave it out"
+        if len({"schedule", "every"} & set(raw)) != 1 and not (raw.get("rebuild") and "every" not in raw):
             yield ("schedule",), "give exactly one of schedule and every"
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it runs by itself; a rebuild may be there to be asked for only."""
+        return self.schedule is not None or self.every is not None
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:

@@ -87,7 +87,7 @@ def wanted(
         create_slot=erp.create_slot,
         failover=erp.failover_slot,
         watched=tuple(sorted(watched)),
-        connections=erp.connections,
+        connections=erp.connections + sum(batch.extract is not None for batch in config.batch.values()),
         statement_timeout_s=erp.statement_timeout,
         unbounded=erp.allow_unbounded_slot,
         read_role=read_role,

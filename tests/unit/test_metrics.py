@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.jobview import JobView
 from daemon.metrics import OUTCOMES, REPORTED, Metrics
 from daemon.model import Lane, QueueName
 from daemon.staleness import QueueView, Report, SlotView, SourceView, StoreView, judge
@@ -38,7 +40,8 @@ def report() -> Report:
         canary_received_at=NOW - 1_000_000,
         clock_offset_s=0.5,
     )
-    return judge(source, [StoreView("main", breaker="open", queues=(view,))], NOW)
+    job = JobView("content", True, "", 3, 4, 3, "", "", None, None)
+    return replace(judge(source, [StoreView("main", breaker="open", queues=(view,))], NOW), jobs=(job,))
 
 
 @pytest.fixture
