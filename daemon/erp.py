@@ -184,6 +184,12 @@ class Clock:
         return (self.erp - self.ours) / 1e6
 
 
+def _target(dsn: str) -> dict[str, str]:
+    """Our own sessions are read-only, and the driver would take the server for one that cannot be written to."""
+    wanted = any(f"target_session_attrs={word}" in dsn for word in ("read-write", "read%2Dwrite"))
+    return {"target_session_attrs": "primary"} if wanted else {}
+
+
 class Erp:
     """A small pool of read-only connections."""
 
@@ -217,6 +223,7 @@ class Erp:
                 timeout=10,
                 init=_init,
                 max_inactive_connection_lifetime=300,
+                **_target(self._dsn),
             )
             await pool
             async with pool.acquire():

@@ -5,7 +5,7 @@ document ever went back a version, nothing of a rolled-back transaction was show
 durable, and the verdict is FRESH again.
 
 A few worlds run side by side, each with a server and stores of its own; seed n runs in world n modulo their number, after
-the seeds before it, in the same database. ERPSYNCD_SEEDS says how many (60), ERPSYNCD_SEED names one or several.
+the seeds before it, in the same database. ERPSYNCD_SEEDS says how many (200), ERPSYNCD_SEED names one or several.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.faults.world import World, watched, world
 from tests.faults.writer import writing
 
 WORLDS = 4
-SEEDS = int(os.environ.get("ERPSYNCD_SEEDS", "60"))
+SEEDS = int(os.environ.get("ERPSYNCD_SEEDS", "200"))
 CHOSEN = [int(word) for word in os.environ.get("ERPSYNCD_SEED", "").replace(",", " ").split()]
 _SETTINGS = {"deadlock_timeout": "50ms", "checkpoint_timeout": "30s"}
 

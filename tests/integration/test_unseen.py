@@ -17,6 +17,7 @@ import pytest
 from daemon.demo.embedded import Cluster
 from tests.conftest import Database
 from tests.doubles.shop import Reject, Shop
+from tests.faults.files import own_like
 from tests.faults.test_slot_lost import until_free
 from tests.faults.world import world
 from tests.integration.harness import LATEST, TOKEN, Daemon
@@ -81,15 +82,6 @@ async def test_an_older_copy_that_has_written_since_is_a_gap(
         await place.at_rest()
         shown = place.shops["main"].documents("stock")
         assert all(shown[f"A3|W{n}"]["available"] < 4711 for n in (1, 2))
-
-
-def own_like(original: Path, copy: Path) -> None:
-    """The copy belongs to whom the original belongs."""
-    owner = original.stat()
-    for path in (copy, *copy.rglob("*")):
-        if path.stat().st_uid != owner.st_uid:
-            shutil.chown(path, owner.st_uid, owner.st_gid)
-    copy.chmod(0o700)
 
 
 async def test_a_transaction_that_wrote_before_its_table_was_published_is_not_lost(
