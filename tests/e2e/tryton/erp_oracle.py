@@ -61,13 +61,13 @@ def stock(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     }
 
 
-def prices(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By sku and list: what one sale unit costs at each of QUANTITIES."""
+def prices(rows: list[dict[str, Any]], quantities: tuple[int, ...]) -> dict[str, Any]:
+    """By sku and list: what one sale unit costs at each quantity."""
     ids = {row["id"]: row["code"] for row in rows}
     made: dict[str, Any] = {}
     lists = read("product.price_list", search("product.price_list", []), ["name", "tax_included"])
     for entry in [{"id": None, "name": "default", "tax_included": False}, *lists]:
-        for quantity in QUANTITIES if entry["id"] else (1,):
+        for quantity in quantities if entry["id"] else (1,):
             context = {"quantity": quantity, **({"price_list": entry["id"]} if entry["id"] else {})}
             for row in read("product.product", list(ids), ["sale_price_uom"], **context):
                 if row["sale_price_uom"] is not None:
@@ -185,12 +185,12 @@ def _content(row: dict[str, Any], language: str) -> dict[str, Any]:
     }
 
 
-def answers(prefix: str = "", **more: Any) -> dict[str, Any]:
+def answers(prefix: str = "", quantities: tuple[int, ...] = QUANTITIES, **more: Any) -> dict[str, Any]:
     """All of it, of products whose code begins so."""
     rows = sold(prefix)
     return {
         "stock": stock(rows, **more),
-        "price": prices(rows),
+        "price": prices(rows, quantities),
         "credit": credit(),
         "customer_price_list": customer_price_lists(),
         "order_status": orders(),

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.tryton.stage import Stage
 from tests.waiting import until
 
-pytestmark = [pytest.mark.newest, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.newest, pytest.mark.timeout(600)]
 OnStage = Callable[..., AbstractAsyncContextManager[Stage]]
 RED = "WID-RED"
 
@@ -99,9 +99,9 @@ async def test_content_follows_texts_languages_pictures_and_deletions(on_stage: 
 async def test_an_import_of_a_thousand_products_and_one_price_for_all(on_stage: OnStage) -> None:
     async with on_stage() as at:
         await at.do("bulk", number=1000)
-        await at.agree("an import", prefix="BULK00", within=120)
+        await at.agree("an import", prefix="BULK00", within=120, quantities=[1, 12])
         await at.do("bulk_price", price="11.00")
-        await at.agree("a price for all", prefix="BULK00", within=120)
+        await at.agree("a price for all", prefix="BULK00", within=120, quantities=[1, 12])
         wanted = {f"BULK{number:04d}-A|default|USD|1" for number in range(1000)}
 
         def all_shown() -> bool:
@@ -134,6 +134,6 @@ async def test_random_operations_leave_no_difference(on_stage: OnStage, seed: in
         for step in range(40):
             done.append(await at.do("random_step", seed=seed * 1000 + step))
             assert "psycopg" not in done[-1]
-            await at.agree(" ".join(done[-3:]))
+            await at.agree(" ".join(done[-3:]), quantities=[1, 6, 12])
         refused = [name for name in done if "refused" in name]
         assert len(refused) < 14, refused
