@@ -103,6 +103,10 @@ class ContentDesk:
                 ids.append(one["id"])
         return [{"id": each} for each in ids]
 
+    def categorised(self, record: Record) -> bool:
+        """Whether a product has categories that came from here."""
+        return bool(self._ours(record).get("categories"))
+
     def _category(self, name: str) -> int:
         found = self.categories.get(name, ())
         if len(found) != 1:

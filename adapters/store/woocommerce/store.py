@@ -157,7 +157,8 @@ class WooStore:
         self, desk: ContentDesk, patches: Sequence[Patch], found: Mapping[str, Sequence[Record]]
     ) -> None:
         """The shop's categories and what is known of its media library, where a patch speaks of them."""
-        if any(patch.fields and patch.fields.get("categories") for patch in patches):
+        named = any(patch.fields and patch.fields.get("categories") for patch in patches)
+        if named or any(desk.categorised(record) for alike in found.values() for record in alike):
             records = await self._api.all("products/categories", {"_fields": "id,name,parent,slug"})
             desk.categories = categories_by_name(records)
         names = {
