@@ -93,6 +93,11 @@ class Transport:
         if session is not None:
             await session.close()
 
+    @property
+    def base(self) -> URL:
+        """The store's own address, for one that has a single one."""
+        return URL(self._root, encoded=True)
+
     def url(self, path: str, query: str = "") -> URL:
         """An address below the store's; `path` and `query` are percent-encoded already."""
         return URL(f"{self._root}/{path}?{query}" if query else f"{self._root}/{path}", encoded=True)

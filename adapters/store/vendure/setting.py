@@ -1,0 +1,104 @@
+"""What `[store.<name>.options]` says to the `vendure` adapter, checked without the network.
+
+Invariant: an option that cannot be honoured is a ConfigError naming its key; an entity is refused when the options give
+its values no place in the shop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.store.base import StoreSettings
+from adapters.store.options import Options, kinds_of
+
+KINDS: Final = ("stock", "price", "credit")
+CREDIT_FIELDS: Final = ("currency", "limit", "balance", "available", "hold")
+PRICE_FIELDS: Final = ("compare_at",)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The options in force."""
+
+    kinds: Mapping[str, str]
+    """Entity -> kind."""
+    login: str
+    """Administrator to log in as; "" where the token is an API key."""
+    channels: Mapping[str, str]
+    """Price list -> channel token ("" is the shop's default channel); "default" is always there."""
+    locations: Mapping[str, str]
+    """The ERP's location -> name of a stock location."""
+    on_hand: bool
+    body_limit: int
+    price_fields: Mapping[str, str]
+    customer: str
+    credit: Mapping[str, str]
+
+    @property
+    def channel(self) -> str:
+        """Token of the channel for all that is not a price list."""
+        return self.channels["default"]
+
+
+def read(settings: StoreSettings) -> Setting:
+    """The options of one store. Raises ConfigError."""
+    kinds = kinds_of(settings, KINDS)
+    shown = set(kinds.values())
+    options = Options(settings)
+    login = options.text("auth", "api-key", ("api-key", "login")) == "login"
+    user = options.text("user", "")
+    if login and not user:
+        raise options.error(
+            "user", "is missing", 'With auth = "login" it names the administrator; token is the password.'
+        )
+    if user and not login:
+        raise options.error("user", 'is for auth = "login"')
+    channel, lists = options.text("channel", ""), options.table("price_lists")
+    if "default" in lists:
+        raise options.error("price_lists.default", "is the option `channel`", "Give the channel's token there.")
+    channels = {"default": channel, **lists}
+    _each_once(options, "price_lists", channels)
+    locations = options.table("locations")
+    _each_once(options, "locations", locations)
+    credit = options.table("credit")
+    _known(options, "credit", credit, CREDIT_FIELDS)
+    if "credit" in shown and not credit:
+        hint = 'Name the custom fields of Customer, such as { limit = "creditLimit" }, or leave the entity out.'
+        raise options.error("credit", "is missing: Vendure itself has no credit", hint)
+    price_fields = options.table("price_fields")
+    _known(options, "price_fields", price_fields, PRICE_FIELDS)
+    setting = Setting(
+        kinds=kinds,
+        login=user,
+        channels=channels,
+        locations=locations,
+        on_hand=options.text("stock", "available", ("available", "on_hand")) == "on_hand",
+        body_limit=options.number("body_limit", 100_000, 1_000),
+        price_fields=price_fields,
+        customer=options.text("customer", "emailAddress"),
+        credit=credit,
+    )
+    options.end()
+    for key, names in (
+        ("customer", [setting.customer]),
+        ("credit", credit.values()),
+        ("price_fields", price_fields.values()),
+    ):
+        for name in names:  # they become part of a query's text
+            if not (name.isascii() and name.replace("_", "a").isalnum() and not name[0].isdigit()):
+                raise options.error(key, f"{name!r} cannot be the name of a custom field")
+    return setting
+
+
+def _each_once(options: Options, key: str, table: Mapping[str, str]) -> None:
+    if len(set(table.values())) < len(table):
+        raise options.error(key, "leads two names to one place", "Each needs a place of its own.")
+
+
+def _known(options: Options, key: str, table: Mapping[str, str], names: tuple[str, ...]) -> None:
+    for name in table:
+        if name not in names:
+            raise options.error(f"{key}.{name}", "is no field of such a document", f"There are: {', '.join(names)}.")
+    _each_once(options, key, table)

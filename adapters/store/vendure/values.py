@@ -1,0 +1,118 @@
+"""Values between documents and Vendure: money in minor units, custom fields by their type, what has no place.
+
+Invariant: an amount is exact on both sides or it is refused; nothing passes through a float. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from daemon.mapping import exact
+from daemon.model import Patch
+
+LARGEST: Final = 2**31 - 1
+"""Of a whole number in GraphQL."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+class Unfit(ValueError):
+    """A value that Vendure cannot hold as it is; the text says why."""
+
+
+def whole(value: Any, name: str) -> int:
+    """A quantity. Raises Unfit."""
+    number = _decimal(value, name)
+    if number != number.to_integral_value() or abs(number) > LARGEST:
+        raise Unfit(f"`{name}` is {value}; Vendure has whole numbers up to {LARGEST}")
+    return int(number)
+
+
+def minor(value: Any, name: str, digits: int) -> int:
+    """An amount in minor units. Raises Unfit for one with more decimals than the shop's money has."""
+    number = _decimal(value, name).scaleb(digits)
+    if number != number.to_integral_value():
+        raise Unfit(f"`{name}` is {value}, but the shop's money has {digits} decimals")
+    if abs(number) > 2**53:
+        raise Unfit(f"`{name}` is {value}, which is more than the shop's money can hold")
+    return int(number)
+
+
+def major(value: int, digits: int) -> int | str:
+    """Minor units as an amount."""
+    return exact(Decimal(value).scaleb(-digits))
+
+
+def _decimal(value: Any, name: str) -> Decimal:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return Decimal(value)
+    raise Unfit(f"`{name}` is {str(value)[:50]!r}, which is no number")
+
+
+def to_field(value: Any, name: str, kind: str, digits: int | None = None) -> Any:
+    """A value for a custom field of this type; with `digits`, numbers are money. Raises Unfit."""
+    if value is None:
+        return None
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    match kind:
+        case "string" | "text" | "localeString" | "localeText":
+            if isinstance(value, str):
+                return value
+            return format(value, "f") if isinstance(value, Decimal) else orjson.dumps(value).decode()
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "int" if is_number or isinstance(value, str):
+            number = whole(value, name) if digits is None else minor(value, name, digits)
+            if abs(number) > LARGEST:
+                raise Unfit(f"`{name}` is {value}; an int field of Vendure ends at {LARGEST} (minor units)")
+            return number
+        case "float":
+            raise Unfit(
+                f"the custom field for `{name}` is a float, which holds no exact amount; make it a string or int"
+            )
+    raise Unfit(f"`{name}` is {type(value).__name__}, which a custom field of type {kind} cannot hold")
+
+
+def from_field(value: Any, kind: str, digits: int | None = None) -> Any:
+    """What a custom field holds, as a document says it."""
+    if digits is not None and kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        return major(value, digits)
+    return value
+
+
+def homeless(patch: Patch, known: Iterable[str], remedy: str) -> str:
+    """Why a document cannot be held whole; "" when each of its values has a place. A null needs none."""
+    fields: Mapping[str, Any] = patch.fields or {}
+    lost = sorted(name for name, value in fields.items() if value is not None and name not in known)
+    if not lost:
+        return ""
+    names = ", ".join(f"`{name}`" for name in lost)
+    return f"{names} has no place in Vendure; {remedy}"
+
+
+def split(id_: str, parts: int) -> list[str]:
+    """The identity values of an id; only the first may hold a bar. [] for what is no such id."""
+    found = id_.rsplit("|", parts - 1)
+    return found if len(found) == parts else []
+
+
+def in_order(names: Iterable[str], size: int) -> list[list[str]]:
+    """Names in portions, so that the ids that start with them (`name|...`) grow over all portions."""
+    portions: list[list[str]] = []
+    head = ""
+    for name in sorted(f"{name}|" for name in set(names)):
+        chained = bool(head) and name.startswith(head)
+        if not portions or (len(portions[-1]) >= size and not chained):
+            portions.append([])
+        if not chained:
+            head = name
+        portions[-1].append(name[:-1])
+    return portions
