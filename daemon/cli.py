@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from daemon import __version__, cli_batch, cli_dba, cli_ops, client, log
+from daemon import __version__, cli_batch, cli_dba, cli_init, cli_ops, client, log
 from daemon import config as configuration
 from daemon.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ConfigError, ErpsyncError
 from daemon.gate import refusals
@@ -32,6 +32,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(cli_ops.app)
 app.add_typer(cli_batch.app, name="batch")
 cli_dba.register(app)
+cli_init.register(app)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", help="config.toml (default: ./, then /etc/erpsyncd/).", metavar="FILE")

@@ -60,8 +60,14 @@ class ErpsyncError(Exception):
     def __str__(self) -> str:
         """One line: `where: what. next step [code]`."""
         place = f"{self.where}: " if self.where else ""
-        step = f" {self.hint}" if self.hint else ""
-        return f"{place}{self.message}{step} [{self.code}]"
+        return f"{place}{self.advice} [{self.code}]"
+
+    @property
+    def advice(self) -> str:
+        """What happened and the next step, as sentences."""
+        if not self.hint:
+            return self.message
+        return f"{self.message}{'' if self.message.endswith(tuple('.?!:')) else '.'} {self.hint}"
 
 
 class ConfigError(ErpsyncError):

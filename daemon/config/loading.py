@@ -76,7 +76,7 @@ def check(
         return []
     own = read(path, str(path))
     return [
-        _problem(tuple(error.where.split(".")), " ".join(filter(None, (error.message, error.hint))), own, None)
+        _problem(tuple(error.where.split(".")), error.advice, own, None)
         for error in errors
     ]
 

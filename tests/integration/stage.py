@@ -26,6 +26,8 @@ from tests.doubles.shop import Shop
 from tests.integration.harness import LATEST, TOKEN, Daemon, exact
 from tests.waiting import until
 
+LISTS: Mapping[str, tuple[str, ...]] = {"order_status": ("fulfilments",), "content": ("images", "categories")}
+"""Lists that are empty where the query gives none."""
 SMALLEST: Mapping[str, Any] = {
     "int8": -(2**63),
     "int4": -(2**31),
@@ -58,7 +60,8 @@ async def _truth(connection: asyncpg.Connection, kind: str, table: Mapping[str, 
     for row in await connection.fetch(table["sql"], keys):
         fields = {name: value for name, value in row.items() if name != "key"}
         identity = {name: fields.get(name, default) for name, default in IDENTITY[kind].items()}
-        truth["|".join(map(str, identity.values()))] = exact({**identity, **fields})
+        lists: dict[str, Any] = {name: [] for name in LISTS.get(kind, ())}
+        truth["|".join(map(str, identity.values()))] = exact({**lists, **identity, **fields})
     return truth
 
 

@@ -1,0 +1,153 @@
+"""`erpsyncd init` as a user runs it: from an ERP's catalogue to a daemon that keeps a store equal.
+
+Invariant under test: the database is only looked at, nothing is overwritten, and what was written works after the DBA's
+script as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.conftest import Database
+from tests.doubles.shop import Shop
+from tests.integration.harness import TOKEN, Daemon
+from tests.integration.prepared import demo_erp, erpsyncd, psql, with_roles, written
+from tests.integration.stage import Stage, sql_connection
+
+pytestmark = pytest.mark.newest
+
+FOREIGN = """
+create schema wawi;
+create table wawi."Artikel" ("ArtikelNr" uuid primary key, "ItemCode" text not null, "Active" boolean not null default true);
+create table wawi."Depot" (id int primary key, "Code" text not null);
+create table wawi."Bestand" (
+    id bigint generated always as identity primary key,
+    "Artikel" uuid not null references wawi."Artikel", "Depot" int references wawi."Depot", "Qty" double precision not null);
+create index on wawi."Bestand" ("Artikel");
+create index on wawi."Bestand" ("Depot");
+insert into wawi."Artikel" select md5(n::text)::uuid, 'A' || n from generate_series(1, 50) n;
+insert into wawi."Depot" values (1, 'NORTH'), (2, 'SOUTH');
+insert into wawi."Bestand" ("Artikel", "Depot", "Qty") select md5(n::text)::uuid, 1 + n % 2, n from generate_series(1, 50) n;
+"""
+DEMO = (
+    *("--entity", "stock=stock_level,reservation", "--entity", "price=price", "--entity", "credit=customer"),
+    *("--entity", "order_status=sales_order", "--entity", "content=description"),
+)
+
+
+async def proposed(database: Database, folder: Path, *flags: str) -> str:
+    """What `init` writes."""
+    out = folder / "proposed.toml"
+    ran = await erpsyncd("init", "--dsn", database.dsn, "-o", out, *flags)
+    assert ran.code == 0, ran.err
+    assert ran.out == ""
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    return out.read_text()
+
+
+def placed(text: str, url: str, folder: Path) -> str:
+    """The proposal with this test's store, folder and port."""
+    for old, new in (
+        ('"https://shop.example/erpsyncd"', f'"{url}"'),
+        ('{ env = "ERPSYNCD_SHOP_TOKEN" }', f'"{TOKEN}"'),
+        ('"/var/lib/erpsyncd/state.db"', f'"{folder / "state" / "state.db"}"'),
+        ('"127.0.0.1:8484"', '"127.0.0.1:0"'),
+        ('every = "30m"', 'every = "1s"'),
+        ("rate = {", "brake = false  # a renamed warehouse takes half of the documents down\nrate = {"),
+    ):
+        text = text.replace(old, new)
+    return text
+
+
+async def worked(database: Database, folder: Path, text: str, change: str) -> None:
+    """The DBA's script, a doctor that fails nothing, and a daemon that brings the store to what SQL says, twice."""
+    async with Shop(token=TOKEN) as shop:
+        text = placed(text, shop.url, folder)
+        printed = await erpsyncd("sql", "setup", "-c", written(folder, text))
+        assert printed.code == 0, printed.err
+        ran = await psql(database, printed.out)
+        assert ran.code == 0, ran.err
+        text = with_roles(database, text)
+        doctor = await erpsyncd("doctor", "--json", "-c", written(folder, text))
+        failed = [result for result in json.loads(doctor.out) if result["status"] == "FAIL"]
+        assert failed == []
+        owner = await sql_connection(database.dsn)
+        try:
+            async with Daemon(folder, text) as daemon:
+                stage = Stage(owner, shop, daemon, text, database.dsn)
+                await daemon.until_event("ready")
+                await stage.equal()
+                await owner.execute(change)
+                await stage.equal()
+                assert shop.documents("stock")
+                await daemon.terminate()
+        finally:
+            await owner.close()
+
+
+async def test_the_demo_erp_is_kept_equal_by_what_is_proposed_for_it(database: Database, tmp_path: Path) -> None:
+    await demo_erp(database)
+    text = await proposed(database, tmp_path, *DEMO)
+    change = """
+    update stock_level set on_hand = on_hand + 7 where item_id = (select min(id) from item);
+    update warehouse set code = code || '-X' where id = (select min(id) from warehouse);
+    update price set amount = 4711 where id = (select min(id) from price);
+    update price_list set code = code || '-X' where id = (select min(id) from price_list);
+    update customer set credit_limit = 12 where id = (select min(id) from customer);
+    delete from reservation;
+    """
+    await worked(database, tmp_path, text, change)
+
+
+async def test_a_foreign_schema_with_odd_names_is_kept_equal(database: Database, tmp_path: Path) -> None:
+    await database.execute(FOREIGN)
+    text = await proposed(database, tmp_path, "--entity", "stock=wawi.Bestand")
+    change = """
+    update wawi."Bestand" set "Qty" = 99 where id = 3;
+    delete from wawi."Bestand" where id = 4;
+    update wawi."Depot" set "Code" = 'EAST' where id = 2;
+    """
+    await worked(database, tmp_path, text, change)
+
+
+async def test_nothing_is_overwritten_and_nothing_is_guessed(database: Database, tmp_path: Path) -> None:
+    await database.execute("create table item (id bigint primary key, sku text); create table note (text text)")
+    kept = written(tmp_path, "mine")
+    again = await erpsyncd("init", "--dsn", database.dsn, "-o", kept, "--entity", "stock=item")
+    assert again.code == 78
+    assert "is there already" in again.err
+    assert kept.read_text() == "mine"
+
+    out = tmp_path / "new.toml"
+    for flags, words in (
+        (("--entity", "stock=itm"), 'did you mean "item"?'),
+        (("--entity", "stok=item"), 'did you mean "stock"?'),
+        (("--entity", "stock=item"), "--field stock.available=SQL"),
+        (("--entity", "stock=note"), "no primary key"),
+        (("--entity", "stock=item", "--field", "available=1"), "KIND.FIELD=SQL"),
+        ((), "--entity"),
+    ):
+        ran = await erpsyncd("init", "--dsn", database.dsn, "-o", out, *flags)
+        assert ran.code == 78, ran.err
+        assert words in ran.err
+        assert "Traceback" not in ran.err
+        assert not out.exists()
+
+
+async def test_the_database_is_only_looked_at(database: Database, tmp_path: Path) -> None:
+    await demo_erp(database)
+    owner = await asyncpg.connect(database.dsn)
+    try:
+        asked = "select sum(n_tup_ins + n_tup_upd + n_tup_del) from pg_stat_user_tables"
+        await owner.execute("select pg_stat_force_next_flush()")
+        before = await owner.fetchval(asked)
+        await proposed(database, tmp_path, *DEMO)
+        assert await owner.fetchval(asked) == before
+        assert await owner.fetchval("select count(*) from pg_replication_slots where database = $1", database.name) == 0
+    finally:
+        await owner.close()
