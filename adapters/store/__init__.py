@@ -8,6 +8,7 @@ from adapters.store.base import StoreFactory
 
 _MODULES = {
     "http": "adapters.store.http",
+    "magento": "adapters.store.magento",
     "vendure": "adapters.store.vendure",
     "woocommerce": "adapters.store.woocommerce",
 }

@@ -11,6 +11,7 @@ from tests.contract.stand import Stand
 
 _STANDS = {
     "http": "tests.contract.stand_http:HttpStand",
+    "magento": "tests.contract.stand_magento:MagentoStand",
     "vendure": "tests.contract.stand_vendure:VendureStand",
     "woocommerce": "tests.contract.stand_woocommerce:WooStand",
 }

@@ -1,0 +1,123 @@
+"""Calls of Magento's REST API: searches page by page, writes, and errors whose words decide.
+
+Invariant: a search counts as one only with `items` and `total_count`; a write that MySQL ended for another's sake (a deadlock,
+a lock wait) is E-STORE-BUSY and never the document's fault, whatever status it came with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from adapters.store import answers
+from adapters.store.transport import Transport
+from daemon.errors import Retry, StoreError
+
+PAGE: Final = 300
+QUERY_BYTES: Final = 5000
+_BUSY: Final = re.compile(r"deadlock|lock wait timeout|sqlstate\[40001\]|\b(1213|1205)\b", re.IGNORECASE)
+
+Record = Mapping[str, Any]
+
+
+class Refusal(Exception):
+    """The document cannot be shown in this shop; the text says why."""
+
+
+class Api:
+    """The REST API behind one transport."""
+
+    def __init__(self, transport: Transport, scope: str) -> None:
+        self.transport = transport
+        self._root = f"rest/{quote(scope, safe='')}/V1/"
+
+    async def write(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST; the answered JSON. Raises StoreError."""
+        url = self.transport.url(self._root + path)
+        try:
+            answer = await self.transport.call("POST", url, body=orjson.dumps(body), limit=answers.LARGE_ANSWER)
+        except StoreError as error:
+            if error.code in (answers.REFUSED, answers.FAILED) and _BUSY.search(error.message):
+                raise self.transport.error(
+                    answers.BUSY, Retry.LATER, f"calls got into each other's way: {error.message}"
+                ) from None
+            raise
+        return self.transport.json(answer, exact=True)
+
+    async def failures(self, path: str, body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+        """A write of which only the failures are answered: message with its values in place, and the values."""
+        value = await self.write(path, body)
+        if not isinstance(value, list) or not all(isinstance(each, dict) and "message" in each for each in value):
+            raise self.transport.wrong_shape("a list of failures")
+        return [_said(each) for each in value]
+
+    async def listed(self, path: str, body: Mapping[str, Any]) -> list[Record]:
+        """A question that is asked by POST, such as the prices of some SKUs."""
+        value = await self.write(path, body)
+        if not isinstance(value, list) or not all(isinstance(each, dict) and "sku" in each for each in value):
+            raise self.transport.wrong_shape('a list of records with "sku"')
+        return value
+
+    async def search(self, path: str, filters: Sequence[tuple[str, str, str]]) -> AsyncIterator[Record]:
+        """Records that fit all filters (field, condition, value), page by page."""
+        words = []
+        for group, (field, condition, value) in enumerate(filters):
+            place = f"searchCriteria[filterGroups][{group}][filters][0]"
+            words += [(f"{place}[field]", field), (f"{place}[conditionType]", condition), (f"{place}[value]", value)]
+        page, seen = 1, 0
+        while True:
+            paged = [*words, ("searchCriteria[pageSize]", str(PAGE)), ("searchCriteria[currentPage]", str(page))]
+            query = "&".join(f"{quote(key, safe='')}={quote(each, safe=',', errors='replace')}" for key, each in paged)
+            answer = await self.transport.call(
+                "GET", self.transport.url(self._root + path, query), limit=answers.LARGE_ANSWER
+            )
+            value = self.transport.json(answer, exact=True)
+            items = value.get("items") if isinstance(value, dict) else None
+            total = value.get("total_count") if isinstance(value, dict) else None
+            items = [] if items is None and total == 0 else items
+            if not isinstance(items, list) or not isinstance(total, int) or not all(isinstance(i, dict) for i in items):
+                raise self.transport.wrong_shape('a list "items" and a number "total_count"')
+            for item in items:
+                yield item
+            seen += len(items)
+            if not items or seen >= total:  # past the end Magento answers the last page once more
+                return
+            page += 1
+
+
+def in_parts(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """(condition, value, names) for one search each; commas part the list, so a name with one is asked for alone."""
+    part: list[str] = []
+    size = 0
+    for name in sorted(set(names)):
+        if "," in name:
+            yield "eq", name, [name]
+            continue
+        length = len(quote(name, errors="replace")) + 1
+        if part and (size + length > QUERY_BYTES or len(part) >= PAGE):
+            yield "in", ",".join(part), part
+            part, size = [], 0
+        part.append(name)
+        size += length
+    if part:
+        yield "in", ",".join(part), part
+
+
+def _said(failure: Record) -> tuple[str, list[str]]:
+    """Message and values of a failure: `parameters` is a list for %1 or for names in order, or a table for %name."""
+    text, given = str(failure["message"]), failure.get("parameters")
+    if isinstance(given, dict):
+        values = [(f"%{key}", str(value)) for key, value in given.items()]
+    else:
+        names = re.findall(r"%[A-Za-z]\w*", text)
+        listed = [str(value) for value in given or []]
+        values = list(zip(names or [f"%{n}" for n in range(1, len(listed) + 1)], listed, strict=False))
+        values += [("", value) for value in listed[len(values) :]]
+    for name, value in values:
+        if name:
+            text = text.replace(name, value)
+    return text, [value for _, value in values]

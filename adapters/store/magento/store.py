@@ -1,0 +1,252 @@
+"""The Magento store: stock as source items, prices as base and tier prices.
+
+Invariant: nothing is written for a SKU that the shop did not name in the same call, since Magento takes stock of SKUs that do
+not exist (magento2#38154). A failure that is told without its row is laid at a document's door only where it names its SKU;
+else the batch is refused as a whole, so that halving finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from adapters.store import answers
+from adapters.store.base import StoreSettings
+from adapters.store.http import REJECTED
+from adapters.store.magento.api import Api, Record, Refusal, in_parts
+from adapters.store.options import Options, kinds_of
+from adapters.store.transport import Transport
+from daemon.errors import Retry
+from daemon.model import Fields, Outcome, Patch, Status
+
+BATCH: Final = 100
+ALL_GROUPS: Final = "ALL GROUPS"
+_STOCK: Final = frozenset({"sku", "location", "available", "backorder"})
+_PRICE: Final = frozenset({"sku", "price_list", "currency", "min_quantity", "amount", "tax_included", "compare_at"})
+_SOURCES: Final = "inventory/source-items"
+
+
+class MagentoStore:
+    """A Magento or Adobe Commerce shop."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        options = Options(settings)
+        self._kinds = kinds_of(settings, ("stock", "price"))
+        priced = "price" in self._kinds.values()
+        self._sources = options.table("sources") or {"default": "default"}
+        self._currency = options.text("currency") if priced else options.text("currency", "")
+        self._list = options.text("price_list", "default")
+        self._groups = options.table("customer_groups")
+        self._store_id = options.number("store_id", 0, 0)
+        self._website = options.number("website_id", 0, 0)
+        self._taxed = options.flag("prices_include_tax")
+        scope = options.text("store_code", "all")
+        options.end()
+        for name, mapping in (("sources", self._sources), ("customer_groups", self._groups)):
+            if len(set(mapping.values())) < len(mapping):
+                raise options.error(name, "two of them lead to one place in the shop", "Each needs its own.")
+        # one writer: Magento's own statements deadlock under parallel writes
+        self.limits = dataclasses.replace(
+            settings.limits, batch_size=min(settings.limits.batch_size, BATCH), concurrency=1
+        )
+        self._transport = Transport(
+            settings.name,
+            settings.url,
+            headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
+            secrets=[settings.token],
+            timeout=settings.timeout,
+            connections=4,
+            pace=settings.pace,
+        )
+        self._api = Api(self._transport, scope)
+
+    async def open(self) -> None:
+        await self._transport.open()
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def check(self) -> None:
+        path = _SOURCES if "stock" in self._kinds.values() else "products"
+        async for _ in self._api.search(path, [("sku", "eq", "-")]):
+            return
+
+    def remote(self, entity: str, patch: Patch) -> str | None:  # noqa: ARG002 one writer a product, whatever the entity
+        return f"product:{patch.identity.get('sku')}"
+
+    # -- writing
+
+    async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        if not patches:
+            return []
+        known = await self._known({str(patch.identity["sku"]) for patch in patches})
+        outcomes: list[Outcome] = []
+        rows: dict[str, list[tuple[Patch, Record]]] = {}
+        for patch in sorted(patches, key=lambda each: each.id):
+            try:
+                sku = str(patch.identity["sku"])
+                path, row = self._stock(patch) if self._kinds.get(entity) != "price" else self._price(patch)
+            except Refusal as reason:
+                outcomes.append(Outcome(patch.id, Status.REJECTED, str(reason), answers.UNMAPPED))
+                continue
+            if sku in known:
+                rows.setdefault(path, []).append((patch, row))
+            else:
+                text = f"the shop has no product with the SKU {sku}"
+                outcomes.append(Outcome(patch.id, Status.REJECTED, text, answers.UNMAPPED))
+        done = [outcome for path in sorted(rows) for outcome in await self._send(path, rows[path])]
+        return outcomes + done
+
+    async def _send(self, path: str, rows: Sequence[tuple[Patch, Record]]) -> list[Outcome]:
+        """One call. Raises StoreError; those before it are absolute, so repeating them does no harm."""
+        body = {"sourceItems" if path.startswith(_SOURCES) else "prices": [row for _, row in rows]}
+        failures = await self._api.failures(path, body)
+        failed: dict[str, str] = {}
+        for text, values in failures:
+            named = [sku for sku in {str(row["sku"]) for _, row in rows} if sku in values]
+            if len(rows) > 1 and (len(named) != 1 or "SKU" not in f"{text} {values}".upper()):
+                said = self._transport.quote(text)
+                raise self._transport.error(answers.REFUSED, Retry.NEVER, f"does not say which row it refuses: {said}")
+            for sku in named or [str(row["sku"]) for _, row in rows]:
+                failed.setdefault(sku, self._transport.quote(text))
+        return [
+            Outcome(patch.id, Status.REJECTED, failed[row["sku"]], REJECTED)
+            if row["sku"] in failed
+            else Outcome(patch.id, Status.OK)
+            for patch, row in rows
+        ]
+
+    def _stock(self, patch: Patch) -> tuple[str, Record]:
+        location = str(patch.identity.get("location"))
+        source = self._sources.get(location)
+        if source is None:
+            raise Refusal(f"location {location} is no source of the shop; name it in options.sources")
+        row: dict[str, Any] = {"sku": patch.identity["sku"], "source_code": source}
+        if patch.fields is None:
+            return f"{_SOURCES}-delete", row
+        _refuse_more(patch.fields, _STOCK)
+        if patch.fields.get("backorder"):
+            raise Refusal("backorders are a setting of the product in Magento; leave `backorder` out")
+        quantity = Decimal(str(patch.fields["available"]))
+        # without its status an article that was sold out stays so whatever its quantity is
+        return _SOURCES, {**row, "quantity": _number(quantity), "status": int(quantity > 0)}
+
+    def _price(self, patch: Patch) -> tuple[str, Record]:
+        identity = patch.identity
+        if identity.get("currency") != self._currency:
+            raise Refusal(f"the shop's prices are in {self._currency}, this one is in {identity.get('currency')}")
+        fields = patch.fields or {}
+        _refuse_more(fields, _PRICE)
+        if fields.get("compare_at") is not None:
+            raise Refusal("special prices are not written; leave `compare_at` out")
+        if fields.get("tax_included") not in (None, self._taxed):
+            raise Refusal(
+                "the price says whether tax is included, the shop says otherwise (options.prices_include_tax)"
+            )
+        quantity = str(identity.get("min_quantity"))
+        price_list = str(identity.get("price_list"))
+        amount = _number(Decimal(str(fields.get("amount", 0))))
+        if price_list == self._list and quantity == "1":
+            if patch.fields is None:
+                raise Refusal('a product must have a price in Magento; take it off sale, or set missing = "keep"')
+            return "products/base-prices", {"sku": identity["sku"], "price": amount, "store_id": self._store_id}
+        group = ALL_GROUPS if price_list == self._list else self._groups.get(price_list)
+        if group is None:
+            raise Refusal(
+                f"price list {price_list} is no customer group of the shop; name it in options.customer_groups"
+            )
+        row: dict[str, Any] = {"sku": identity["sku"], "customer_group": group, "website_id": self._website}
+        row |= {"quantity": _number(Decimal(quantity)), "price": amount, "price_type": "fixed"}
+        return ("products/tier-prices-delete" if patch.fields is None else "products/tier-prices"), row
+
+    # -- reading
+
+    async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
+        cut = 3 if self._kinds.get(entity) == "price" else 1
+        wanted = set(ids)
+        known = await self._known({name.rsplit("|", cut)[0] for name in ids})
+        return {name: fields for name, fields in await self._shown(entity, known) if name in wanted}
+
+    async def scan(self, entity: str) -> AsyncIterator[tuple[str, Fields]]:
+        if self._kinds.get(entity) == "price":
+            known = {str(record.get("sku")) async for record in self._api.search("products", [])}
+            shown = dict(await self._shown(entity, known))
+        else:
+            records = [record async for record in self._api.search(_SOURCES, [])]
+            shown = dict(self._stocked(records))
+        for name in sorted(shown):
+            yield name, shown[name]
+
+    async def _known(self, skus: Iterable[str]) -> set[str]:
+        """Those of the SKUs that are in the shop, letter by letter: MySQL compares without case."""
+        wanted = set(skus)
+        found: set[str] = set()
+        for condition, value, _ in in_parts(wanted):
+            async for record in self._api.search("products", [("sku", condition, value)]):
+                found.add(str(record.get("sku")))
+        return found & wanted
+
+    async def _shown(self, entity: str, skus: Iterable[str]) -> list[tuple[str, Fields]]:
+        if self._kinds.get(entity) != "price":
+            records: list[Record] = []
+            for condition, value, _ in in_parts(skus):
+                records += [record async for record in self._api.search(_SOURCES, [("sku", condition, value)])]
+            return self._stocked(records)
+        shown: list[tuple[str, Fields]] = []
+        ordered = sorted(skus)
+        for start in range(0, len(ordered), BATCH):
+            body = {"skus": ordered[start : start + BATCH]}
+            ordinary = await self._api.listed("products/base-prices-information", body)
+            shown += [
+                self._priced(each, self._list, "1") for each in ordinary if each.get("store_id") == self._store_id
+            ]
+            for record in await self._api.listed("products/tier-prices-information", body):
+                lists = [name for name, group in self._groups.items() if group == record.get("customer_group")]
+                lists += [self._list] if record.get("customer_group") == ALL_GROUPS else []
+                if record.get("price_type") == "fixed" and record.get("website_id") == self._website and lists:
+                    shown.append(self._priced(record, lists[0], _plain(record.get("quantity"))))
+        return shown
+
+    def _priced(self, record: Record, price_list: str, quantity: str) -> tuple[str, Fields]:
+        identity: dict[str, Any] = {"sku": record["sku"], "price_list": price_list, "currency": self._currency}
+        identity["min_quantity"] = int(quantity) if quantity.isdecimal() else quantity
+        name = "|".join(str(value) for value in identity.values())
+        return name, {**identity, "amount": record.get("price"), "tax_included": self._taxed}
+
+    def _stocked(self, records: Iterable[Record]) -> list[tuple[str, Fields]]:
+        shown: list[tuple[str, Fields]] = []
+        for record in records:
+            for location, source in self._sources.items():
+                if record.get("source_code") == source:
+                    fields = {
+                        "sku": record.get("sku"),
+                        "location": location,
+                        "available": _plain(record.get("quantity")),
+                    }
+                    if record.get("status") != int(Decimal(str(record.get("quantity") or 0)) > 0):
+                        fields["available"] = (
+                            0 if not record.get("status") else None
+                        )  # sold out by hand, or on sale at 0
+                    shown.append((f"{record.get('sku')}|{location}", fields))
+        return shown
+
+
+def _refuse_more(fields: Fields, known: frozenset[str]) -> None:
+    more = sorted(name for name in fields.keys() - known if fields[name] not in (None, False, [], {}))
+    if more:
+        raise Refusal(f"Magento has no place for {', '.join(more)}; leave it out of the SQL")
+
+
+def _number(value: Decimal) -> Any:
+    """A JSON number with exactly these digits."""
+    return orjson.Fragment(format(value, "f"))
+
+
+def _plain(value: Any) -> str:
+    """`10.0000` -> `10`."""
+    text = str(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,155 @@
+"""A Magento shop as its REST API behaves: source items of any SKU, failures without their row, parameters beside messages.
+
+Invariant: it answers as the vendor's source and documentation say (Magento_Catalog's price services, magento/inventory,
+developer.adobe.com/commerce/webapi, read in 2026): price calls are 200 with the failures only, a source-items call is whole or
+not at all and does not look whether a SKU exists (magento2#38154), a page past the end is the last one again. It was written
+from these and never compared with a running shop.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tests.doubles.faults import Fault
+from tests.doubles.server import Call, Server, json_answer
+
+Json = dict[str, Any]
+UNKNOWN = "Invalid attribute %fieldName = %fieldValue."
+
+
+class MagentoShop(Server):
+    """The shop. Prices and stock are kept with the digits that came."""
+
+    def __init__(self, *, token: str) -> None:
+        super().__init__(token=token)
+        self.products: set[str] = set()
+        self.source_codes = {"default"}
+        self.groups = {"ALL GROUPS", "NOT LOGGED IN", "Wholesale"}
+        self.stock: dict[tuple[str, str], Json] = {}
+        self.base: dict[tuple[str, int], str] = {}
+        self.tiers: dict[tuple[str, str, int, str], str] = {}
+        self.refused: set[str] = set()
+        """SKUs whose stock some validator refuses."""
+        self.deadlocks = 0
+        """So many writes end in a deadlock."""
+
+    def call_of(self, request: web.Request, body: bytes) -> Call:
+        path = request.path.partition("/V1/")[2]
+        write = request.method == "POST" and not path.endswith("-information")
+        try:
+            value = orjson.loads(body) if write else {}
+            ids = tuple(str(row["sku"]) for rows in value.values() for row in rows)
+        except (ValueError, AttributeError, TypeError, KeyError):
+            ids = ()
+        good = request.headers.get("Authorization") == f"Bearer {self.token}"
+        return Call(method=request.method, entity=path, ids=ids, write=write, authorized=good, touches=frozenset(ids))
+
+    async def respond(self, request: web.Request, call: Call, body: bytes, faults: list[Fault]) -> web.Response:
+        if not re.match(r"/rest/\w+/V1/", request.path):
+            return json_answer({"message": "Request does not match any route."}, 404)
+        if not call.authorized:
+            text = "The consumer isn't authorized to access %resources."
+            return json_answer({"message": text, "parameters": {"resources": "Magento_Catalog::products"}}, 401)
+        if call.method == "GET":
+            return self._search(request, call.entity)
+        value = orjson.loads(body)
+        if call.write and self.deadlocks:
+            self.deadlocks -= 1
+            text = "SQLSTATE[40001]: Serialization failure: 1213 Deadlock found when trying to get lock"
+            return json_answer({"message": text, "trace": "#0 /var/www/html/vendor/magento/framework/DB"}, 400)
+        match call.entity:
+            case "inventory/source-items":
+                return self._stock(value["sourceItems"])
+            case "inventory/source-items-delete":
+                for row in value["sourceItems"]:
+                    self.stock.pop((row["sku"], row["source_code"]), None)
+                return json_answer([])
+            case "products/base-prices":
+                return self._prices(value["prices"])
+            case "products/tier-prices" | "products/tier-prices-delete":
+                return self._tiers(value["prices"], delete=call.entity.endswith("delete"))
+            case "products/base-prices-information" | "products/tier-prices-information":
+                return self._information(call.entity, value["skus"])
+        return json_answer({"message": "Request does not match any route."}, 404)
+
+    def _search(self, request: web.Request, path: str) -> web.Response:
+        records: list[Json]
+        match path:
+            case "products":
+                records = [{"id": n, "sku": sku} for n, sku in enumerate(sorted(self.products), 1)]
+            case "inventory/source-items":
+                records = [self.stock[key] for key in sorted(self.stock)]
+            case _:
+                return json_answer({"message": "Request does not match any route."}, 404)
+        place = "searchCriteria[filterGroups][0][filters][0]"
+        value = request.query.get(f"{place}[value]")
+        if value is not None:
+            several = request.query[f"{place}[conditionType]"] == "in"
+            wanted = {each.lower() for each in (value.split(",") if several else [value])}
+            records = [record for record in records if record["sku"].lower() in wanted]
+        size = int(request.query["searchCriteria[pageSize]"])
+        last = max((len(records) + size - 1) // size, 1)
+        page = min(int(request.query["searchCriteria[currentPage]"]), last)
+        part = records[(page - 1) * size : page * size]
+        return json_answer({"items": part, "search_criteria": {}, "total_count": len(records)})
+
+    def _stock(self, rows: list[Json]) -> web.Response:
+        for row in rows:
+            if row["sku"] in self.refused or row["source_code"] not in self.source_codes:
+                errors = [{"message": "Validation of %1 failed", "parameters": ["source item"]}]
+                return json_answer({"message": "Validation Failed", "errors": errors, "trace": "#0 /var/www"}, 400)
+        for row in rows:
+            known = self.stock.setdefault((row["sku"], row["source_code"]), {"status": 1, "quantity": 0})
+            known |= row
+        return json_answer([])
+
+    def _prices(self, rows: list[Json]) -> web.Response:
+        failures: list[Json] = []
+        for row in rows:
+            if row["sku"] not in self.products:
+                failures.append({"message": UNKNOWN, "parameters": ["SKU", row["sku"]]})
+            elif float(row["price"]) < 0:
+                failures.append({"message": UNKNOWN, "parameters": ["Price", str(row["price"])]})
+            else:
+                self.base[row["sku"], row["store_id"]] = str(row["price"])
+        return json_answer(failures)
+
+    def _tiers(self, rows: list[Json], *, delete: bool) -> web.Response:
+        failures: list[Json] = []
+        for row in rows:
+            key = (row["sku"], row["customer_group"], row["website_id"], str(row["quantity"]))
+            if row["customer_group"] not in self.groups:
+                text = "No such entity with %fieldName = %fieldValue. Row ID: SKU = %SKU, Website ID: %websiteId."
+                values = ["Customer Group", row["customer_group"], row["sku"], str(row["website_id"])]
+                failures.append({"message": text, "parameters": values})
+            elif delete:
+                self.tiers.pop(key, None)
+            else:
+                self.tiers[key] = str(row["price"])
+        return json_answer(failures)
+
+    def _information(self, path: str, skus: list[str]) -> web.Response:
+        if missing := [sku for sku in skus if sku not in self.products]:
+            text = "The product that was requested doesn't exist: %1"
+            return json_answer({"message": text, "parameters": missing}, 404)
+        if "base" in path:
+            found = [
+                {"sku": sku, "store_id": store, "price": orjson.Fragment(price)}
+                for (sku, store), price in self.base.items()
+                if sku in skus
+            ]
+            return json_answer(found)
+        return json_answer(
+            [
+                {
+                    "sku": sku, "customer_group": group, "website_id": site, "quantity": orjson.Fragment(quantity),
+                    "price": orjson.Fragment(price), "price_type": "fixed",
+                }
+                for (sku, group, site, quantity), price in self.tiers.items()
+                if sku in skus
+            ]
+        )  # fmt: skip

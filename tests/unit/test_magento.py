@@ -1,0 +1,217 @@
+"""Laws of the magento adapter beyond the contract: sources, tier prices, failures without a row, deadlocks, settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from adapters.store import answers
+from adapters.store.base import Store, StoreSettings
+from adapters.store.magento import create
+from daemon.drift import differing
+from daemon.errors import ConfigError, Retry, StoreError
+from daemon.model import Limits, Outcome, Patch, Status
+from tests.doubles import faults
+from tests.doubles.magento import MagentoShop
+
+TOKEN = "integration-token"
+IDENTITY = {"stock": ("sku", "location"), "price": ("sku", "price_list", "currency", "min_quantity")}
+OPTIONS = {
+    "currency": "EUR",
+    "sources": {"default": "default", "berlin": "ber"},
+    "customer_groups": {"b2b": "Wholesale"},
+}
+LISTED = {"price_list": "default", "currency": "EUR", "min_quantity": 1}
+
+
+def made(shop: MagentoShop | None, **change: Any) -> Store:
+    known: dict[str, Any] = {
+        "name": "main", "url": shop.root if shop else "https://shop.example", "token": TOKEN, "timeout": 20.0,
+        "limits": Limits(), "options": OPTIONS, "kinds": {"stock": "stock", "price": "price"},
+    }  # fmt: skip
+    return create(StoreSettings(**(known | change)))
+
+
+def patch(kind: str, fields: Mapping[str, Any], *, gone: bool = False) -> Patch:
+    identity = {name: fields[name] for name in IDENTITY[kind]}
+    return Patch("|".join(map(str, identity.values())), 1, 0, None if gone else fields, identity, frozenset(fields))
+
+
+def stock(sku: str, available: int = 5, location: str = "default", **more: Any) -> dict[str, Any]:
+    return {"sku": sku, "location": location, "available": available, **more}
+
+
+def price(sku: str, amount: str | int = "12.50", **change: Any) -> dict[str, Any]:
+    return {"sku": sku, **LISTED, "amount": amount, **change}
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[MagentoShop]:
+    async with MagentoShop(token=TOKEN) as server:
+        server.source_codes.add("ber")
+        server.products |= {"A", "B", "a,b", "x|y", "s/1 é&%"}
+        yield server
+
+
+@pytest.fixture
+async def store(shop: MagentoShop) -> AsyncIterator[Store]:
+    one = made(shop)
+    await one.open()
+    yield one
+    await one.close()
+
+
+async def one(store: Store, kind: str, fields: Mapping[str, Any], **more: Any) -> Outcome:
+    [outcome] = await store.apply(kind, [patch(kind, fields, **more)])
+    return outcome
+
+
+async def written(store: Store, kind: str, *documents: Mapping[str, Any]) -> None:
+    """They are taken, and fetch and scan say them back."""
+    patches = [patch(kind, fields) for fields in documents]
+    outcomes = await store.apply(kind, patches)
+    assert {(outcome.status, outcome.error) for outcome in outcomes} == {(Status.OK, "")}
+    for shown in (
+        await store.fetch(kind, [each.id for each in patches]),
+        {key: value async for key, value in store.scan(kind)},
+    ):
+        for each, fields in zip(patches, documents, strict=True):
+            assert differing(fields, shown[each.id]) == {}
+
+
+async def test_stock_goes_to_the_source_of_its_location(shop: MagentoShop, store: Store) -> None:
+    await written(store, "stock", stock("A", 3), stock("A", 0, "berlin"), stock("B", 7, "berlin"))
+    assert {key: (row["quantity"], row["status"]) for key, row in shop.stock.items()} == {
+        ("A", "default"): (3, 1),
+        ("A", "ber"): (0, 0),
+        ("B", "ber"): (7, 1),
+    }
+    assert len(shop.writes()) == 1
+
+
+@pytest.mark.parametrize("sku", ["a,b", "x|y", "s/1 é&%"])
+async def test_a_sku_of_any_characters_is_found(store: Store, sku: str) -> None:
+    await written(store, "stock", stock(sku))
+    await written(store, "price", price(sku))
+
+
+async def test_a_sku_that_differs_in_case_is_another(shop: MagentoShop, store: Store) -> None:
+    outcome = await one(store, "stock", stock("b"))
+    assert (outcome.status, outcome.code) == (Status.REJECTED, answers.UNMAPPED)
+    assert not shop.writes()
+
+
+async def test_stock_that_somebody_closed_by_hand_shows_as_sold_out(shop: MagentoShop, store: Store) -> None:
+    await written(store, "stock", stock("A", 3))
+    shop.stock["A", "default"]["status"] = 0
+    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == 0
+
+
+async def test_tier_prices_are_written_read_back_and_removed(shop: MagentoShop, store: Store) -> None:
+    tiers = [
+        price("A", "10.90", price_list="b2b"),
+        price("A", 9, price_list="b2b", min_quantity=10),
+        price("A", "11.00", min_quantity=5),
+    ]
+    await written(store, "price", price("A"), *tiers)
+    assert len(shop.tiers) == 3
+    assert (await one(store, "price", tiers[0], gone=True)).status is Status.OK
+    assert await store.fetch("price", ["A|b2b|EUR|1"]) == {}
+    assert len(shop.tiers) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        price("A", currency="USD"),
+        price("A", price_list="vip"),
+        price("A", compare_at="20.00"),
+        price("A", tax_included=True),
+        price("A", unit="kg"),
+    ],
+)
+async def test_a_price_that_the_shop_cannot_show_is_refused(shop: MagentoShop, store: Store, fields: Any) -> None:
+    outcome = await one(store, "price", fields)
+    assert (outcome.status, outcome.code, bool(outcome.error)) == (Status.REJECTED, answers.UNMAPPED, True)
+    assert not shop.writes()
+
+
+@pytest.mark.parametrize("fields", [stock("A", location="mars"), stock("A", backorder=True), stock("A", due="soon")])
+async def test_stock_that_the_shop_cannot_show_is_refused(shop: MagentoShop, store: Store, fields: Any) -> None:
+    outcome = await one(store, "stock", fields)
+    assert (outcome.status, bool(outcome.error)) == (Status.REJECTED, True)
+    assert not shop.writes()
+
+
+async def test_a_base_price_cannot_be_removed(store: Store) -> None:
+    outcome = await one(store, "price", price("A"), gone=True)
+    assert (outcome.status, "missing" in outcome.error) == (Status.REJECTED, True)
+
+
+async def test_a_failure_that_names_its_sku_is_that_document_s(shop: MagentoShop, store: Store) -> None:
+    shop.inject(
+        faults.Status(
+            200, {}, b'[{"message": "Invalid attribute %fieldName = %fieldValue.", "parameters": ["SKU", "A"]}]'
+        ),
+        entity="products/base-prices",
+    )
+    outcomes = await store.apply("price", [patch("price", price(sku)) for sku in ("A", "B")])
+    assert {outcome.id[0]: outcome.status for outcome in outcomes} == {"A": Status.REJECTED, "B": Status.OK}
+    assert "Invalid attribute SKU = A." in {outcome.error for outcome in outcomes}
+
+
+async def test_a_failure_without_its_row_refuses_the_batch_until_the_row_stands_alone(
+    shop: MagentoShop, store: Store
+) -> None:
+    bad, good = patch("price", price("A", -5)), patch("price", price("B"))
+    with pytest.raises(StoreError) as caught:
+        await store.apply("price", [bad, good])
+    assert (caught.value.retry, caught.value.code) == (Retry.NEVER, answers.REFUSED)
+    [alone] = await store.apply("price", [bad])
+    assert (alone.status, alone.error) == (Status.REJECTED, "Invalid attribute Price = -5.")
+    assert [outcome.status for outcome in await store.apply("price", [good])] == [Status.OK]
+    assert set(shop.base) == {("B", 0)}
+
+
+async def test_a_failure_of_a_tier_price_names_its_row_by_placeholders(shop: MagentoShop, store: Store) -> None:
+    shop.groups.discard("Wholesale")
+    tier, base = patch("price", price("A", price_list="b2b")), patch("price", price("B"))
+    outcomes = {outcome.id: outcome for outcome in await store.apply("price", [tier, base])}
+    assert outcomes[base.id].status is Status.OK
+    assert outcomes[tier.id].status is Status.REJECTED
+    assert "SKU = A" in outcomes[tier.id].error
+
+
+async def test_a_deadlock_is_nobodys_fault_and_asks_for_fewer_calls(shop: MagentoShop, store: Store) -> None:
+    shop.deadlocks = 1
+    with pytest.raises(StoreError) as caught:
+        await store.apply("stock", [patch("stock", stock("A"))])
+    assert (caught.value.retry, caught.value.code) == (Retry.LATER, answers.BUSY)
+    await written(store, "stock", stock("A"))
+
+
+def test_there_is_one_writer_and_a_call_has_a_hundred_rows_at_most() -> None:
+    limits = made(None, limits=Limits(batch_size=500, concurrency=8)).limits
+    assert (limits.concurrency, limits.batch_for("stock")) == (1, 100)
+    assert made(None, limits=Limits(batch_size=20)).limits.batch_for("price") == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"options": {}}, "store.main.options.currency"),
+        ({"options": {**OPTIONS, "source": {}}}, "store.main.options.source"),
+        ({"options": {**OPTIONS, "sources": {"a": "x", "b": "x"}}}, "store.main.options.sources"),
+        ({"options": {**OPTIONS, "sources": ["a"]}}, "store.main.options.sources"),
+        ({"options": {**OPTIONS, "store_id": -1}}, "store.main.options.store_id"),
+        ({"kinds": {"credit": "credit"}}, "store.main.entities"),
+        ({"url": "shop.example"}, "store.main.url"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_with_its_place(change: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made(None, **change)
+    assert caught.value.where == where
+    assert TOKEN not in str(caught.value)
