@@ -33,6 +33,7 @@ from daemon.lookup import Lookup
 from daemon.metrics import Metrics
 from daemon.model import Lane, Micros, QueueName
 from daemon.operations import Operations
+from daemon.pictures import gallery_of
 from daemon.poller import Poller
 from daemon.preflight import examine, mapper_of
 from daemon.publicationwatch import PublicationWatch
@@ -78,6 +79,7 @@ class App:
             statement_timeout_s=config.erp.statement_timeout,
         )
         self.board = Board(config, self.state, self.dirty, self.metrics, _micros, self.erp_now)
+        self.gallery = gallery_of(config, self.erp)
         self.gates: dict[str, Gate] = {}
         self.workers: dict[QueueName, Worker] = {}
         self.lookups: list[Lookup] = []
@@ -123,7 +125,7 @@ class App:
         self.dirty.open([*names, *self._lookup_rules])
         self._index.open()
         self.state.take_up()
-        self.gates = gates_of(config, self.metrics, lambda store: Recall(self.state, store))
+        self.gates = gates_of(config, self.metrics, lambda store: Recall(self.state, store), self.gallery)
         self.comparisons.open()
         self.workers = {name: self._worker(name) for name in names}
         self.board.open(self.comparisons.jobs, self.workers)
@@ -224,6 +226,7 @@ class App:
             await server.close()
             for gate in self.gates.values():
                 await gate.store.close()
+            await self.gallery.close()
             await self.erp.close()
 
     def _tasks(self, writer: asyncio.Task[None]) -> list[tuple[str, Coroutine[Any, Any, None]]]:

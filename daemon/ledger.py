@@ -14,6 +14,8 @@ from daemon.model import Acked, Key, Micros
 from daemon.state import StateFile, json_list
 
 CACHE = 20_000
+CACHE_BYTES = 64 << 20
+"""Most bytes of documents in memory, beside those that the disk does not have yet."""
 
 _ACK = """insert or replace into acked (queue, key, id, version, body, at)
 select ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
@@ -38,6 +40,8 @@ class Ledger:
         self._state = state
         self._size = cache
         self._cache: OrderedDict[tuple[int, Key], KeyDocuments] = OrderedDict()
+        self._weights: dict[tuple[int, Key], int] = {}
+        self._weight = 0
         self._unflushed: deque[tuple[int, tuple[int, Key]]] = deque()
         self._pinned: dict[tuple[int, Key], int] = {}
         state.on_flush(self._unpin)
@@ -70,7 +74,7 @@ class Ledger:
                 found[key] = cache.get((queue, key), found[key])
             if keep and len(missing) < self._size // 4:  # a backfill page must not push the hot keys out
                 for key in missing:
-                    cache[queue, key] = found[key]
+                    self._keep((queue, key), found[key])
         self._shrink()
         return found
 
@@ -92,7 +96,7 @@ class Ledger:
                 rows.append((key, id_, version, body.decode() if body is not None else None))
                 mine[id_] = Acked(id_, version, body, at)
             if len(rows) > before:
-                self._cache[queue, key] = mine
+                self._keep((queue, key), mine)
                 touched.append((queue, key))
         if not rows:
             return
@@ -183,7 +187,17 @@ class Ledger:
 
     def _shrink(self) -> None:
         cache = self._cache
-        for _ in range(len(cache) - self._size):
+        for _ in range(len(cache)):
+            if len(cache) <= self._size and self._weight <= CACHE_BYTES:
+                return
             name, documents = cache.popitem(last=False)
             if name in self._pinned:
                 cache[name] = documents
+            else:
+                self._weight -= self._weights.pop(name, 0)
+
+    def _keep(self, name: tuple[int, Key], documents: KeyDocuments) -> None:
+        self._cache[name] = documents
+        weight = sum(len(acked.body) for acked in documents.values() if acked.body is not None)
+        self._weight += weight - self._weights.get(name, 0)
+        self._weights[name] = weight

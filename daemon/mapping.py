@@ -16,11 +16,12 @@ from typing import Any
 
 import orjson
 
+from daemon.contents import Contents
+from daemon.digits import LARGEST as _LARGEST
+from daemon.digits import exact as exact
 from daemon.errors import ConfigError, ErpsyncError, MappingError
 from daemon.model import Acked, Key, Micros, Missing, Patch
 
-# JavaScript's numbers are exact up to here; larger whole numbers travel as strings
-_LARGEST = 2**53 - 1
 # more than a numeric of PostgreSQL's has; JSON text may say 1e999999999, which nobody can write out
 _DIGITS = 150_000
 
@@ -80,6 +81,7 @@ class Mapper:
         where: str,
         transform: Transform | None = None,
         key_type: type[int] | type[str] | None = None,
+        contents: Contents | None = None,
     ) -> None:
         self.kind = kind
         self.identity = tuple(identity)
@@ -89,6 +91,7 @@ class Mapper:
         self._where = where
         self._transform = transform
         self._key_type = key_type
+        self._contents = Contents() if contents is None else contents
         self._reserved = _RESERVED - {"id"} if self.identity == ("id",) else _RESERVED
         self._numbers = _NUMBERS.get(kind, ())
         self._required = _REQUIRED.get(kind, ())
@@ -139,7 +142,7 @@ class Mapper:
                 continue
             try:
                 id_, fields = self._document(row)
-                body = orjson.dumps(fields, option=_JSON)
+                body = orjson.dumps(self._contents.compared(fields), option=_JSON)
             except MappingError as exc:
                 bad[key] = exc
                 good.pop(key, None)
@@ -232,6 +235,8 @@ class Mapper:
         if self.kind == "stock" and isinstance(available := row["available"], Decimal):
             # sold in whole pieces: a fraction of one is not available
             fields["available"] = exact(available.to_integral_value(ROUND_FLOOR))
+        if problem := self._contents.shape(fields):
+            raise self._error(problem)
         return self._id(fields), fields
 
     def _id(self, fields: dict[str, Any]) -> str:
@@ -356,6 +361,7 @@ class Mapper:
         self, id_: str, fields: dict[str, Any], before: bytes | None, last: Acked | None, since: Micros, now: Micros
     ) -> Patch:
         version = max(last.version + 1, now) if last is not None else now
+        fields = self._contents.sent(fields, new=last is None or last.body is None)
         if before is None:
             changed = frozenset(fields)
         else:
@@ -377,16 +383,6 @@ class Mapper:
         if sure and body == last.body:
             return None
         return Change(self._patch(id_, fields, last.body if sure else None, last, since, now), last.body, body)
-
-
-def exact(value: Decimal) -> int | str:
-    """A finite decimal as JSON has it here: whole numbers as integers, others as strings with the ERP's digits."""
-    if not value:
-        return 0
-    whole = value == value.to_integral_value()
-    if whole and value.adjusted() < 16 and -_LARGEST <= (number := int(value)) <= _LARGEST:
-        return number
-    return format(value, "f").partition(".")[0] if whole else format(value, "f")
 
 
 def _differ(name: str, fields: Mapping[str, Any], known: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ the columns it needs. Read-only queries on the catalogue; nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from daemon.config import Config
 from daemon.config.entity import Entity, KeyType
 from daemon.config.outlet import Batch
 from daemon.config.problems import suggestion
+from daemon.contents import Contents
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
 from daemon.mapping import Mapper
@@ -316,4 +317,21 @@ def mapper_of(entity: Entity) -> Mapper:
         where,
         transform,
         key_type=key_type,
+        contents=Contents(entity.kind, {k: str(v) for k, v in entity.owner.items()}, _cleaner(entity)),
     )
+
+
+def _cleaner(entity: Entity) -> Callable[[str], str] | None:
+    """What makes HTML harmless. Raises ConfigError when the package for it is not there."""
+    if not entity.sanitize:
+        return None
+    try:
+        clean: Callable[[str], str] = import_module("nh3").clean
+    except ImportError as exc:
+        raise ConfigError(
+            "nh3 is not installed",
+            where=f"entity.{entity.name}.sanitize",
+            code="E-SANITIZE-PACKAGE",
+            hint="pip install 'erpsyncd[html]'",
+        ) from exc
+    return clean

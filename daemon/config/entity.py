@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from daemon.config.section import Finding, Raw, Section, TableName, Word, derived
-from daemon.config.values import Delay, Duration, KeysSql, WindowSql
+from daemon.config.section import Finding, Raw, Section, TableName, Whole, Word, derived
+from daemon.config.values import Delay, Duration, KeysSql, Text, WindowSql, resolve_path
 from daemon.model import Lane, Missing
 
 
@@ -132,6 +132,33 @@ class Poll(Section):
     )
 
 
+class Owner(enum.StrEnum):
+    """Who decides what a field of a document says in the store."""
+
+    ERP = "erp"
+    STORE = "store"
+    """Never sent."""
+    ONCE = "once"
+    """Sent with a document that is new to the store, and the store's from then on."""
+
+
+class Images(Section):
+    """Where the bytes of images are that a document names by their hash, and what an image may be."""
+
+    sql: KeysSql | None = Field(
+        default=None, description="Query that gives column data (bytea) for an array of hashes, $1."
+    )
+    folder: Annotated[Text, BeforeValidator(resolve_path)] | None = Field(
+        default=None, description="Folder with files named by their SHA-256, also below its first two digits."
+    )
+    max_bytes: Annotated[Whole, Field(ge=1)] = Field(default=20_000_000, description="Largest size of one image.")
+    types: tuple[Word, ...] = Field(
+        default=("image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"),
+        min_length=1,
+        description="Media types that are taken; the bytes decide, not the name.",
+    )
+
+
 class Entity(Section):
     """One kind of document: its truth, its keys, its triggers."""
 
@@ -176,6 +203,13 @@ class Entity(Section):
         description="What it means that a document is no longer produced: zero (stock and credit only), unpublish or "
         "keep. Default: zero for stock, else unpublish.",
     )
+    owner: dict[Word, Owner] = Field(
+        default_factory=dict, description="Whose a field is: erp (the default), store or once; only for kind content."
+    )
+    sanitize: bool = Field(
+        default=False, strict=True, description="Clean description_html of scripts and the like; only for kind content."
+    )
+    images: Images | None = Field(default=None, description="Where images are that are named by their hash.")
     watch: tuple[Watch, ...] = Field(default=(), description="Tables whose changes dirty keys of this entity.")
     poll: tuple[Poll, ...] = Field(default=(), description="Rules for keys that change by the clock, not by a row.")
 
@@ -190,6 +224,7 @@ class Entity(Section):
         if "identity" in raw and kind is not Kind.CUSTOM:
             fields = ", ".join(_IDENTITY[kind])
             yield ("identity",), f"kind {kind} has its own identity ({fields}); leave it out"
+        yield from _of_content(raw, kind)
         yield from _repeated(raw.get("poll"))
 
     def identity_fields(self) -> tuple[str, ...]:
@@ -208,6 +243,15 @@ class Entity(Section):
     def watched_tables(self) -> frozenset[str]:
         """Tables, as "schema.table", whose changes matter here."""
         return frozenset(watch.table for watch in self.watch)
+
+
+def _of_content(raw: Raw, kind: Kind) -> Iterator[Finding]:
+    for key in ("owner", "sanitize", "images"):
+        if key in raw and kind is not Kind.CONTENT:
+            yield (key,), "is for kind content; leave it out"
+    owner = raw.get("owner")
+    for name in set(owner if isinstance(owner, dict) else ()) & {*_IDENTITY[Kind.CONTENT], "key"}:
+        yield ("owner", name), "is part of the document's identity, which is the ERP's"
 
 
 def _repeated(polls: Any) -> Iterator[Finding]:

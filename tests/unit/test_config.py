@@ -631,6 +631,7 @@ TABLES = [
     "Brake",
     "Reconcile",
     "Batch",
+    "Images",
 ]
 
 

@@ -217,3 +217,18 @@ async def test_nothing_acknowledged_writes_nothing(make: Callable[[int], Ground]
     ground.ledger.record(QUEUE, {1: {}}, {1: []}, 5)
     assert ground.state._appended == before
     assert await ground.told(1) == {}
+
+
+async def test_large_documents_leave_memory_by_their_bytes_and_are_told_all_the_same(
+    make: Callable[[int], Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.ledger.CACHE_BYTES", 10_000)
+    ground = make(1000)
+    for key in range(50):
+        await ground.record(key, (f"A{key}", 1, b'"' + b"x" * 1000 + b'"'))
+    await ground.state.drain()
+    await ground.told(0)
+    assert len(ground.cached()) <= 10
+    for key in range(50):
+        assert (await ground.told(key))[f"A{key}"][0] == 1
+    assert len(ground.cached()) <= 11
