@@ -147,6 +147,7 @@ async def test_a_dated_line_begins_and_ends_by_the_clock_of_the_company(tryton: 
         insert = (
             "insert into product_price_list_line (price_list, product, formula, sequence, start_date, end_date) values"
         )
+        await stage.erp.execute("update product_price_list_line set sequence = 10")  # those without one come first
         await stage.erp.execute(f"{insert} ({lists}, {line}, '1.5', 0, {today} + 1, null)")
         await stage.erp.execute(f"{insert} ({lists}, {line}, '2.5', 1, null, {today} - 1)")
         await stage.erp.execute(f"{insert} ({lists}, {line}, '3.5', 2, {today}, {today})")

@@ -130,7 +130,7 @@ class Stage:
 
     async def quiet(self) -> None:
         """Nothing was refused, lost or set aside on the way."""
-        for name in ("gap", "resync", "quarantined", "entity_stopped", "lookup_failed"):
+        for name in ("gap", "resync", "quarantined", "entity_stopped"):
             assert self.daemon.events(name) == [], name
         log = self.database.cluster.log_file.read_text(errors="replace")
         assert "replica identity" not in log
