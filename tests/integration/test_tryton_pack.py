@@ -18,7 +18,7 @@ import pytest
 from daemon import config as configuration
 from tests.conftest import Database
 from tests.doubles.shop import Shop
-from tests.e2e.tryton.stage import CONFIG, differences
+from tests.e2e.tryton.stage import CONFIG, ENTITIES, differences
 from tests.integration.harness import TOKEN, Daemon
 from tests.integration.prepared import set_up, with_roles
 from tests.integration.stage import Stage, sql_connection
@@ -177,3 +177,18 @@ async def test_options_decide_what_counts_as_sellable(tryton: Database, tmp_path
     for days, counted in ((1, 0), (5, 5)):
         planned = await stock_of(tryton, tmp_path, f"forecast = true\nforecast_days = {days}")
         assert planned["FIL07", "default"] == counted
+
+
+async def test_a_database_without_the_modules_is_read_with_their_options_off(tryton: Database, tmp_path: Path) -> None:
+    await tryton.execute("""
+        drop table product_component, sale_line_component, product_image, carrier, stock_package;
+        alter table product_price_list drop parent;
+        alter table product_price_list_line drop start_date, drop end_date, drop weight_uom, drop volume_uom;
+        alter table product_template drop weight, drop weight_uom, drop volume, drop volume_uom, drop attribute_set;
+        alter table product_product drop attributes;
+        alter table stock_shipment_out drop shipping_reference, drop carrier;
+        delete from product_price_list_line where formula like '%parent%'""")
+    off = "kits = false\nimages = false\ncarriers = false\npackages = false\npromised = true\nforecast = true"
+    async with running(tryton, tmp_path, off) as stage:
+        assert all(stage.shop.documents(entity) for entity in ENTITIES)
+        assert stage.daemon.events("quarantined") == stage.daemon.events("entity_stopped") == []
