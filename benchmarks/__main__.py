@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ingest latency idle storm]`: run, print a table, write benchmarks/results/<time>.json."""
+"""`python -m benchmarks [ingest latency idle storm catalogue extracts]`: run, print a table, keep it in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, ingest, latency, storm
+from benchmarks import batches, idle, ingest, latency, storm
 
 GOALS = {
     "keys dirty before: wall ratio": "<= 0.6",
@@ -30,6 +30,10 @@ GOALS = {
     "unchanged keys/s": ">= 20000",
     "idle daemon % of a core": "< 1",
     "compare peak RSS MB": "<= 300",
+    "stock p99 ratio": "<= 1.5",
+    "csv peak RSS MB": "< 200",
+    "csv.zst peak RSS MB": "< 200",
+    "parquet peak RSS MB": "< 200",
 }
 
 
@@ -47,6 +51,10 @@ def main(names: list[str]) -> None:
     for size in (10_000, 100_000, 1_000_000):
         if "storm" in names or f"storm{size}" in names:
             results[f"storm {size}"] = uvloop.run(storm.run(size))
+    if "catalogue" in names:
+        results["catalogue"] = uvloop.run(batches.catalogue())
+    if "extracts" in names:
+        results["extracts"] = uvloop.run(batches.extracts())
     table = Table("measurement", "figure", "value", "goal")
     for name, figures in results.items():
         if isinstance(figures, dict):

@@ -75,10 +75,7 @@ def check(
     if not errors:
         return []
     own = read(path, str(path))
-    return [
-        _problem(tuple(error.where.split(".")), error.advice, own, None)
-        for error in errors
-    ]
+    return [_problem(tuple(error.where.split(".")), error.advice, own, None) for error in errors]
 
 
 def adapter_names() -> list[str]:

@@ -281,7 +281,8 @@ def _finite(values: tuple[Any, ...]) -> None:
 
 def _end_with_the_daemon() -> None:
     """Its end of the pipe closes when it ends, however it ends."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock would be held when the interpreter ends
+        pass
     os._exit(3)
 
 

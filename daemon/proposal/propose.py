@@ -322,9 +322,7 @@ def _watches(plan: _Plan, more: Sequence[Table]) -> list[Watch]:
             _index(plan, main, reference.column)
     for table in more:
         if plan.kind != "stock":
-            plan.found.notes.append(
-                f"{table.short} is watched, and no field is read from it: say so in the query"
-            )
+            plan.found.notes.append(f"{table.short} is watched, and no field is read from it: say so in the query")
         if (link := plan.schema.between(table, root)) is not None:
             watches.append(_direct(plan, table, link))
         elif plan.link is not None and (link := plan.schema.between(table, main)) is not None:
