@@ -16,6 +16,7 @@ os.dup2(2, 1)
 
 import erp_events  # noqa: E402 -- whatever Tryton prints must not stand between the answers
 import erp_oracle  # noqa: E402
+import erp_random  # noqa: E402
 import erp_world  # noqa: E402
 
 
@@ -28,6 +29,8 @@ def answer(line: str) -> dict[str, Any]:
             return {"said": erp_oracle.formulas(**told["with"])}
         if told["do"] == "build":
             return {"said": erp_world.build()}
+        if told["do"] == "random_step":
+            return {"said": erp_random.random_step(**told["with"])}
         return {"said": getattr(erp_events, told["do"])(**told["with"])}
     except Exception as error:  # noqa: BLE001 -- told to the test
         traceback.print_exc()

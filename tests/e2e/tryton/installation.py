@@ -126,9 +126,8 @@ def configuration(cluster: Cluster, folder: Path) -> Path:
 
 def restore(python: Path, cluster: Cluster, name: str, folder: Path) -> None:
     """A database of that name with a company that sells, made by Tryton on the first call."""
-    parts = [Path(__file__), *(WORKER.parent / f"{part}.py" for part in ("erp_world", "erp_worker"))]
     listed = subprocess.run([str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
-    mark = hashlib.sha256(listed.encode() + b"".join(part.read_bytes() for part in parts)).hexdigest()[:12]
+    mark = hashlib.sha256(listed.encode() + (WORKER.parent / "erp_world.py").read_bytes()).hexdigest()[:12]
     dump = cache() / f"erp-{mark}.sql.gz"
     cluster.psql(f'create database "{name}"')
     if not dump.exists():
