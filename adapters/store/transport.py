@@ -111,9 +111,10 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         limit: int = say.SMALL_ANSWER,
         also: Collection[int] = (),
+        repeat: bool = True,
     ) -> Answer:
-        """One idempotent call and its whole 2xx answer, or one with a status in `also`. A kept-alive connection that
-        proves dead is replaced once."""
+        """One call and its whole 2xx answer, or one with a status in `also`. A kept-alive connection that proves dead is
+        replaced once and the call repeated, unless `repeat` is false: for a call that adds up when it is made twice."""
         session = self._session
         if session is None:
             raise self.error(say.CLOSED, Retry.OPERATOR, "the session is not open")
@@ -125,7 +126,7 @@ class Transport:
                 try:
                     return await self._once(session, method, url, body, headers, limit, also, seen)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    if not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
+                    if not repeat or not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
                         raise
                 return await self._once(session, method, url, body, headers, limit, also, seen)
         except TimeoutError:

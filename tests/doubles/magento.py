@@ -9,6 +9,7 @@ from these and never compared with a running shop.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -32,6 +33,10 @@ class MagentoShop(Server):
         self.stock: dict[tuple[str, str], Json] = {}
         self.base: dict[tuple[str, int], str] = {}
         self.tiers: dict[tuple[str, str, int, str], str] = {}
+        self.orders: dict[int, Json] = {}
+        self.shipments: list[Json] = []
+        self.credits: dict[int, Json] = {}
+        self.notes = 0
         self.refused: set[str] = set()
         """SKUs whose stock some validator refuses."""
         self.deadlocks = 0
@@ -39,7 +44,7 @@ class MagentoShop(Server):
 
     def call_of(self, request: web.Request, body: bytes) -> Call:
         path = request.path.partition("/V1/")[2]
-        write = request.method == "POST" and not path.endswith("-information")
+        write = request.method in ("POST", "PUT") and not path.endswith("-information")
         try:
             value = orjson.loads(body) if write else {}
             ids = tuple(str(row["sku"]) for rows in value.values() for row in rows)
@@ -61,6 +66,8 @@ class MagentoShop(Server):
             self.deadlocks -= 1
             text = "SQLSTATE[40001]: Serialization failure: 1213 Deadlock found when trying to get lock"
             return json_answer({"message": text, "trace": "#0 /var/www/html/vendor/magento/framework/DB"}, 400)
+        if match := re.fullmatch(r"(orders|order|companyCredits)/(\d+)(/comments|/ship)?", call.entity):
+            return self._single(match[1], int(match[2]), value)
         match call.entity:
             case "inventory/source-items":
                 return self._stock(value["sourceItems"])
@@ -83,6 +90,12 @@ class MagentoShop(Server):
                 records = [{"id": n, "sku": sku} for n, sku in enumerate(sorted(self.products), 1)]
             case "inventory/source-items":
                 records = [self.stock[key] for key in sorted(self.stock)]
+            case "orders":
+                records = [self.orders[key] for key in sorted(self.orders)]
+            case "shipments":
+                records = self.shipments
+            case "companyCredits":
+                records = [self._credit(one) for _, one in sorted(self.credits.items())]
             case _:
                 return json_answer({"message": "Request does not match any route."}, 404)
         place = "searchCriteria[filterGroups][0][filters][0]"
@@ -90,12 +103,69 @@ class MagentoShop(Server):
         if value is not None:
             several = request.query[f"{place}[conditionType]"] == "in"
             wanted = {each.lower() for each in (value.split(",") if several else [value])}
-            records = [record for record in records if record["sku"].lower() in wanted]
+            field = request.query[f"{place}[field]"]
+            records = [record for record in records if str(record[field]).lower() in wanted]
         size = int(request.query["searchCriteria[pageSize]"])
         last = max((len(records) + size - 1) // size, 1)
         page = min(int(request.query["searchCriteria[currentPage]"]), last)
         part = records[(page - 1) * size : page * size]
         return json_answer({"items": part, "search_criteria": {}, "total_count": len(records)})
+
+    # -- orders and companies
+
+    def order(self, number: str, *items: tuple[str, int]) -> Json:
+        """A paid order of these SKUs and quantities."""
+        entity = len(self.orders) + 1
+        rows = [
+            {"item_id": entity * 100 + n, "sku": sku, "qty_ordered": count, "qty_shipped": 0}
+            for n, (sku, count) in enumerate(items)
+        ]
+        made: Json = {"entity_id": entity, "increment_id": number, "status": "processing", "state": "processing"}
+        self.orders[entity] = {**made, "items": rows, "status_histories": []}
+        return self.orders[entity]
+
+    def credit(self, company: int, balance: str = "0") -> Json:
+        """A company's credit; what it owes is a negative balance."""
+        made = {"id": company + 70, "company_id": company, "credit_limit": "0", "balance": balance}
+        self.credits[company + 70] = {**made, "currency_code": "EUR", "exceed_limit": False}
+        return self.credits[company + 70]
+
+    @staticmethod
+    def _credit(one: Json) -> Json:
+        limit, balance = Decimal(one["credit_limit"]), Decimal(one["balance"])
+        numbers = {"credit_limit": limit, "balance": balance, "available_limit": limit + balance}
+        return {**one, **{name: orjson.Fragment(format(number, "f")) for name, number in numbers.items()}}
+
+    def _single(self, kind: str, entity: int, value: Json) -> web.Response:
+        held = self.credits.get(entity) if kind == "companyCredits" else self.orders.get(entity)
+        if held is None:
+            text = "No such entity with %fieldName = %fieldValue"
+            return json_answer({"message": text, "parameters": {"fieldName": "id", "fieldValue": entity}}, 404)
+        if kind == "companyCredits":
+            held["credit_limit"] = str(value["creditLimit"]["credit_limit"])
+            return json_answer(self._credit(held))
+        if kind == "orders":
+            entry = value["statusHistory"]
+            if (
+                entry["status"]
+                not in {"processing": {"processing", "picking"}, "complete": {"complete"}}[held["state"]]
+            ):
+                text = 'Unable to add comment: The status "%1" is not part of the order status history.'
+                return json_answer({"message": text, "parameters": [entry["status"]]}, 400)
+            self.notes += 1
+            held["status_histories"].append({"entity_id": self.notes, **entry})
+            held["status"] = entry["status"]
+            return json_answer(True)
+        for row in value["items"]:
+            item = next(item for item in held["items"] if item["item_id"] == row["order_item_id"])
+            item["qty_shipped"] += row["qty"]
+        note = [value["comment"]] if value.get("appendComment") else []
+        self.shipments.append({"order_id": entity, "tracks": value.get("tracks", []), "comments": note})
+        if all(item["qty_shipped"] >= item["qty_ordered"] for item in held["items"]):
+            held |= {"state": "complete", "status": "complete"}
+        return json_answer(str(len(self.shipments)))
+
+    # -- stock and prices
 
     def _stock(self, rows: list[Json]) -> web.Response:
         for row in rows:

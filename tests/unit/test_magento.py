@@ -17,7 +17,14 @@ from tests.doubles import faults
 from tests.doubles.magento import MagentoShop
 
 TOKEN = "integration-token"
-IDENTITY = {"stock": ("sku", "location"), "price": ("sku", "price_list", "currency", "min_quantity")}
+KINDS = {kind: kind for kind in ("stock", "price", "credit", "order_status")}
+IDENTITY = {
+    "stock": ("sku", "location"),
+    "price": ("sku", "price_list", "currency", "min_quantity"),
+    "credit": ("customer",),
+    "order_status": ("order",),
+}
+STATUSES = {"open": "processing", "picking": "picking", "delivered": "complete"}
 OPTIONS = {
     "currency": "EUR",
     "sources": {"default": "default", "berlin": "ber"},
@@ -29,7 +36,7 @@ LISTED = {"price_list": "default", "currency": "EUR", "min_quantity": 1}
 def made(shop: MagentoShop | None, **change: Any) -> Store:
     known: dict[str, Any] = {
         "name": "main", "url": shop.root if shop else "https://shop.example", "token": TOKEN, "timeout": 20.0,
-        "limits": Limits(), "options": OPTIONS, "kinds": {"stock": "stock", "price": "price"},
+        "limits": Limits(), "options": OPTIONS, "kinds": KINDS,
     }  # fmt: skip
     return create(StoreSettings(**(known | change)))
 
@@ -192,6 +199,117 @@ async def test_a_deadlock_is_nobodys_fault_and_asks_for_fewer_calls(shop: Magent
     await written(store, "stock", stock("A"))
 
 
+# Orders and companies
+
+
+def shipment(name: str, *lines: tuple[str, int], status: str = "sent") -> dict[str, Any]:
+    rows = [{"sku": sku, "quantity": str(count)} for sku, count in lines]
+    return {"id": name, "status": status, "carrier": "DHL", "tracking_number": f"T-{name}", "lines": rows}
+
+
+@pytest.fixture
+async def seller(shop: MagentoShop) -> AsyncIterator[Store]:
+    one = made(shop, options={**OPTIONS, "statuses": STATUSES, "order_prefix": "W-", "credit": "available"})
+    await one.open()
+    yield one
+    await one.close()
+
+
+async def test_an_order_goes_to_delivered_by_its_shipments(shop: MagentoShop, seller: Store) -> None:
+    order = shop.order("000000001", ("A", 3), ("B", 1))
+    name = {"order": "W-000000001"}
+    await written(seller, "order_status", {**name, "status": "picking", "fulfilments": []})
+    parts = [shipment("S1", ("A", 2))]
+    await written(seller, "order_status", {**name, "status": "picking", "fulfilments": parts})
+    parts.append(shipment("S2", ("A", 1), ("B", 1)))
+    await written(seller, "order_status", {**name, "status": "delivered", "fulfilments": parts})
+    assert order["status"] == "complete"
+    assert [one["tracks"][0]["track_number"] for one in shop.shipments] == ["T-S1", "T-S2"]
+
+
+async def test_the_same_order_twice_adds_neither_comment_nor_shipment(shop: MagentoShop, seller: Store) -> None:
+    order = shop.order("1", ("A", 1))
+    fields = {"order": "W-1", "status": "delivered", "fulfilments": [shipment("S1", ("A", 1))]}
+    for _ in range(2):
+        await written(seller, "order_status", fields)
+    assert (len(order["status_histories"]), len(shop.shipments)) == (1, 1)
+
+
+async def test_a_shipment_whose_answer_was_lost_is_not_made_again(shop: MagentoShop, seller: Store) -> None:
+    shop.order("1", ("A", 1))
+    fields = {"order": "W-1", "status": "delivered", "fulfilments": [shipment("S1", ("A", 1))]}
+    shop.inject(faults.FailAfterWrite(drop=True), calls=1, entity="order/1/ship")
+    with pytest.raises(StoreError) as caught:
+        await seller.apply("order_status", [patch("order_status", fields)])
+    assert caught.value.retry is Retry.LATER
+    shop.clear()
+    await written(seller, "order_status", fields)
+    assert len(shop.shipments) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "lost in space"},
+        {"status": "delivered", "fulfilments": []},
+        {"fulfilments": [shipment("S1", ("A", 2))]},
+        {"fulfilments": [shipment("S1")]},
+        {"order": "W-2"},
+        {"order": "1"},
+    ],
+)
+async def test_an_order_that_cannot_go_there_is_refused_and_the_others_go(
+    shop: MagentoShop, seller: Store, change: dict[str, Any]
+) -> None:
+    shop.order("1", ("A", 1))
+    shop.order("9", ("A", 1))
+    bad = patch("order_status", {"order": "W-1", "status": "open", "fulfilments": [], **change})
+    good = patch("order_status", {"order": "W-9", "status": "picking", "fulfilments": []})
+    outcomes = {outcome.id: outcome for outcome in await seller.apply("order_status", [bad, good])}
+    assert outcomes[good.id].status is Status.OK
+    assert (outcomes[bad.id].status, bool(outcomes[bad.id].error)) == (Status.REJECTED, True)
+    assert not shop.shipments
+
+
+async def test_an_order_that_the_erp_took_back_shows_nothing_of_it(shop: MagentoShop, seller: Store) -> None:
+    order = shop.order("1", ("A", 1))
+    fields = {"order": "W-1", "status": "picking", "fulfilments": []}
+    await written(seller, "order_status", fields)
+    for _ in range(2):
+        assert (await one(seller, "order_status", fields, gone=True)).status is Status.OK
+        assert await seller.fetch("order_status", ["W-1"]) == {}
+    assert len(order["status_histories"]) == 2
+
+
+async def test_the_limit_is_set_so_that_what_is_available_is_what_the_erp_says(
+    shop: MagentoShop, seller: Store
+) -> None:
+    credit = shop.credit(5, balance="-120.50")
+    fields = {"customer": "5", "currency": "EUR", "available": "879.50", "hold": False}
+    await written(seller, "credit", fields)
+    assert float(credit["credit_limit"]) == 1000
+
+
+async def test_the_limit_of_a_company_is_written_where_that_is_wanted(shop: MagentoShop, store: Store) -> None:
+    shop.credit(5, balance="-120.50")
+    await written(store, "credit", {"customer": "5", "currency": "EUR", "limit": 5000})
+    assert (await one(store, "credit", {"customer": "5"}, gone=True)).status is Status.OK
+    assert (await store.fetch("credit", ["5"]))["5"]["limit"] == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"hold": True}, {"balance": 5}, {"currency": "USD"}, {"limit": None}, {"customer": "6"}, {"limit": -1}]
+)
+async def test_credit_that_a_company_cannot_have_is_refused(shop: MagentoShop, store: Store, change: Any) -> None:
+    shop.credit(5)
+    outcome = await one(store, "credit", {"customer": "5", "currency": "EUR", "limit": 5000, **change})
+    assert (outcome.status, bool(outcome.error)) == (Status.REJECTED, True)
+    assert not shop.writes()
+
+
+# Limits and settings
+
+
 def test_there_is_one_writer_and_a_call_has_a_hundred_rows_at_most() -> None:
     limits = made(None, limits=Limits(batch_size=500, concurrency=8)).limits
     assert (limits.concurrency, limits.batch_for("stock")) == (1, 100)
@@ -206,7 +324,7 @@ def test_there_is_one_writer_and_a_call_has_a_hundred_rows_at_most() -> None:
         ({"options": {**OPTIONS, "sources": {"a": "x", "b": "x"}}}, "store.main.options.sources"),
         ({"options": {**OPTIONS, "sources": ["a"]}}, "store.main.options.sources"),
         ({"options": {**OPTIONS, "store_id": -1}}, "store.main.options.store_id"),
-        ({"kinds": {"credit": "credit"}}, "store.main.entities"),
+        ({"kinds": {"content": "content"}}, "store.main.entities"),
         ({"url": "shop.example"}, "store.main.url"),
     ],
 )

@@ -35,11 +35,13 @@ class Api:
         self.transport = transport
         self._root = f"rest/{quote(scope, safe='')}/V1/"
 
-    async def write(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST; the answered JSON. Raises StoreError."""
+    async def write(self, path: str, body: Mapping[str, Any], method: str = "POST", *, adds: bool = False) -> Any:
+        """The answered JSON. `adds`: made twice it would add twice, so it is never repeated unasked. Raises StoreError."""
         url = self.transport.url(self._root + path)
         try:
-            answer = await self.transport.call("POST", url, body=orjson.dumps(body), limit=answers.LARGE_ANSWER)
+            answer = await self.transport.call(
+                method, url, body=orjson.dumps(body), limit=answers.LARGE_ANSWER, repeat=not adds
+            )
         except StoreError as error:
             if error.code in (answers.REFUSED, answers.FAILED) and _BUSY.search(error.message):
                 raise self.transport.error(
@@ -87,6 +89,13 @@ class Api:
             if not items or seen >= total:  # past the end Magento answers the last page once more
                 return
             page += 1
+
+    async def found(self, path: str, field: str, names: Iterable[str]) -> list[Record]:
+        """The records of which a field is one of these names."""
+        records: list[Record] = []
+        for condition, value, _ in in_parts(names):
+            records += [record async for record in self.search(path, [(field, condition, value)])]
+        return records
 
 
 def in_parts(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,4 +1,4 @@
-"""The Magento store: stock as source items, prices as base and tier prices.
+"""The Magento store: stock as source items, prices as base and tier prices, orders and company credits one by one.
 
 Invariant: nothing is written for a SKU that the shop did not name in the same call, since Magento takes stock of SKUs that do
 not exist (magento2#38154). A failure that is told without its row is laid at a document's door only where it names its SKU;
@@ -18,9 +18,11 @@ from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
 from adapters.store.magento.api import Api, Record, Refusal, in_parts
+from adapters.store.magento.credit import Credits
+from adapters.store.magento.orders import Orders
 from adapters.store.options import Options, kinds_of
 from adapters.store.transport import Transport
-from daemon.errors import Retry
+from daemon.errors import Retry, StoreError
 from daemon.model import Fields, Outcome, Patch, Status
 
 BATCH: Final = 100
@@ -28,6 +30,11 @@ ALL_GROUPS: Final = "ALL GROUPS"
 _STOCK: Final = frozenset({"sku", "location", "available", "backorder"})
 _PRICE: Final = frozenset({"sku", "price_list", "currency", "min_quantity", "amount", "tax_included", "compare_at"})
 _SOURCES: Final = "inventory/source-items"
+_CHECKS: Final = {
+    "stock": (_SOURCES, "sku"),
+    "order_status": ("orders", "entity_id"),
+    "credit": ("companyCredits", "company_id"),
+}
 
 
 class MagentoStore:
@@ -35,7 +42,7 @@ class MagentoStore:
 
     def __init__(self, settings: StoreSettings) -> None:
         options = Options(settings)
-        self._kinds = kinds_of(settings, ("stock", "price"))
+        self._kinds = kinds_of(settings, ("stock", "price", "credit", "order_status"))
         priced = "price" in self._kinds.values()
         self._sources = options.table("sources") or {"default": "default"}
         self._currency = options.text("currency") if priced else options.text("currency", "")
@@ -45,6 +52,12 @@ class MagentoStore:
         self._website = options.number("website_id", 0, 0)
         self._taxed = options.flag("prices_include_tax")
         scope = options.text("store_code", "all")
+        by = options.text("order", "increment_id", ("increment_id", "entity_id"))
+        prefix, statuses = options.text("order_prefix", ""), options.table("statuses")
+        carrier, credit = (
+            options.text("carrier_code", "custom"),
+            options.text("credit", "limit", ("limit", "available")),
+        )
         options.end()
         for name, mapping in (("sources", self._sources), ("customer_groups", self._groups)):
             if len(set(mapping.values())) < len(mapping):
@@ -63,6 +76,11 @@ class MagentoStore:
             pace=settings.pace,
         )
         self._api = Api(self._transport, scope)
+        orders = Orders(self._api, by=by, prefix=prefix, statuses=statuses, carrier=carrier)
+        self._singles: dict[str, Orders | Credits] = {
+            "order_status": orders,
+            "credit": Credits(self._api, field=credit),
+        }
 
     async def open(self) -> None:
         await self._transport.open()
@@ -71,18 +89,24 @@ class MagentoStore:
         await self._transport.close()
 
     async def check(self) -> None:
-        path = _SOURCES if "stock" in self._kinds.values() else "products"
-        async for _ in self._api.search(path, [("sku", "eq", "-")]):
+        kind = next(iter(self._kinds.values()), "stock")
+        path, field = _CHECKS.get(kind, ("products", "sku"))
+        async for _ in self._api.search(path, [(field, "eq", "0")]):
             return
 
     def remote(self, entity: str, patch: Patch) -> str | None:  # noqa: ARG002 one writer a product, whatever the entity
-        return f"product:{patch.identity.get('sku')}"
+        if "sku" in patch.identity:
+            return f"product:{patch.identity['sku']}"
+        return None
 
     # -- writing
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
         if not patches:
             return []
+        single = self._singles.get(self._kinds.get(entity, ""))
+        if single is not None:
+            return await self._one_by_one(single, patches)
         known = await self._known({str(patch.identity["sku"]) for patch in patches})
         outcomes: list[Outcome] = []
         rows: dict[str, list[tuple[Patch, Record]]] = {}
@@ -100,6 +124,33 @@ class MagentoStore:
                 outcomes.append(Outcome(patch.id, Status.REJECTED, text, answers.UNMAPPED))
         done = [outcome for path in sorted(rows) for outcome in await self._send(path, rows[path])]
         return outcomes + done
+
+    async def _one_by_one(self, single: Orders | Credits, patches: Sequence[Patch]) -> list[Outcome]:
+        """Orders and companies take a call each. Raises StoreError while nothing was taken; else the rest comes again."""
+        found = await single.find([patch.id for patch in patches])
+        outcomes: list[Outcome] = []
+        failed: StoreError | None = None
+        for patch in sorted(patches, key=lambda each: each.id):
+            if failed is not None:
+                outcomes.append(Outcome(patch.id, Status.RETRY, failed.message, failed.code))
+                continue
+            try:
+                if patch.id not in found:
+                    what = "order" if isinstance(single, Orders) else "company credit"
+                    raise Refusal(f"the shop has no {what} {patch.id}")  # noqa: TRY301 one place for every refusal
+                await single.write(found[patch.id], patch)
+                outcomes.append(Outcome(patch.id, Status.OK))
+            except Refusal as reason:
+                outcomes.append(Outcome(patch.id, Status.REJECTED, str(reason), answers.UNMAPPED))
+            except StoreError as error:
+                if error.code == answers.REFUSED:
+                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, REJECTED))
+                elif any(outcome.status is Status.OK for outcome in outcomes):
+                    failed = error
+                    outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))
+                else:
+                    raise
+        return outcomes
 
     async def _send(self, path: str, rows: Sequence[tuple[Patch, Record]]) -> list[Outcome]:
         """One call. Raises StoreError; those before it are absolute, so repeating them does no harm."""
@@ -166,13 +217,19 @@ class MagentoStore:
     # -- reading
 
     async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
+        single = self._singles.get(self._kinds.get(entity, ""))
+        if single is not None:
+            return dict(single.documents((await single.find(ids)).values()))
         cut = 3 if self._kinds.get(entity) == "price" else 1
         wanted = set(ids)
         known = await self._known({name.rsplit("|", cut)[0] for name in ids})
         return {name: fields for name, fields in await self._shown(entity, known) if name in wanted}
 
     async def scan(self, entity: str) -> AsyncIterator[tuple[str, Fields]]:
-        if self._kinds.get(entity) == "price":
+        single = self._singles.get(self._kinds.get(entity, ""))
+        if single is not None:
+            shown = dict(single.documents([record async for record in single.everything()]))
+        elif self._kinds.get(entity) == "price":
             known = {str(record.get("sku")) async for record in self._api.search("products", [])}
             shown = dict(await self._shown(entity, known))
         else:
