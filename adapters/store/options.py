@@ -30,7 +30,8 @@ class Options:
         value = self._take(key, default)
         allowed = list(choices)
         if value is None:
-            raise self.error(key, "is missing", "Give it a text.")
+            near = difflib.get_close_matches(key, self._given, 1)
+            raise self.error(key, "is missing", f"Is {near[0]} meant for it?" if near else "Give it a text.")
         if not isinstance(value, str) or (not value and default != ""):
             raise self.error(key, "must be a text")
         if allowed and value not in allowed:

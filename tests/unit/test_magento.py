@@ -307,6 +307,14 @@ async def test_credit_that_a_company_cannot_have_is_refused(shop: MagentoShop, s
     assert not shop.writes()
 
 
+async def test_what_went_between_look_and_write_is_no_wrong_address(shop: MagentoShop, store: Store) -> None:
+    body = b'{"message": "No such entity with %fieldName = %fieldValue", "parameters": {"fieldName": "id"}}'
+    shop.inject(faults.Status(404, {}, body), write=True, calls=1)
+    with pytest.raises(StoreError) as caught:
+        await store.apply("stock", [patch("stock", stock("A"))])
+    assert (caught.value.retry, caught.value.code) == (Retry.LATER, answers.FAILED)
+
+
 # Limits and settings
 
 

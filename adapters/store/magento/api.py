@@ -19,6 +19,7 @@ from daemon.errors import Retry, StoreError
 
 PAGE: Final = 300
 QUERY_BYTES: Final = 5000
+_GONE: Final = re.compile(r"no such entity|doesn't exist|does not exist", re.IGNORECASE)
 _BUSY: Final = re.compile(r"deadlock|lock wait timeout|sqlstate\[40001\]|\b(1213|1205)\b", re.IGNORECASE)
 
 Record = Mapping[str, Any]
@@ -47,6 +48,9 @@ class Api:
                 raise self.transport.error(
                     answers.BUSY, Retry.LATER, f"calls got into each other's way: {error.message}"
                 ) from None
+            if error.code == answers.URL_WRONG and _GONE.search(error.message):
+                # it went since it was read; the next look tells
+                raise self.transport.error(answers.FAILED, Retry.LATER, error.message) from None
             raise
         return self.transport.json(answer, exact=True)
 
