@@ -291,7 +291,7 @@ class App:
             findings.raise_first()
             self._router.parents = findings.parents
             self.comparisons.index(findings.indexed)
-            self.comparisons.start_below(findings.smallest)
+            self.comparisons.start_below(findings.smallest, findings.lowest)
             for rule in self.pollers:
                 if rule.begin(before):
                     self.comparisons.look_back(rule.entity, f"poll rule {rule.name} is new")

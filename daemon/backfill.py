@@ -102,6 +102,8 @@ class Backfill:
         self.problem = ""
         self.smallest: Key | None = None
         """What the first page starts below, as the query's own parameter type has it."""
+        self.lowest: Key | None = None
+        """The smallest key that the entity's SQL can be asked for; None where that is not known."""
         if self.job.phase != "done":
             self._wanted.set()
 
@@ -206,6 +208,7 @@ class Backfill:
             keys = await self._page(job)
             # the page begins above the smallest value of the key's type, which a key may have too
             first_of_all = [self._lowest()] if job.phase == "erp" and job.cursor is None else []
+            first_of_all = [key for key in first_of_all if key == self.lowest]
             if keys or first_of_all:
                 if job.resend and job.phase == "erp":
                     self.insist([*first_of_all, *keys])

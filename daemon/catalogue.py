@@ -52,6 +52,20 @@ select ln.nspname || '.' || l.relname as leaf, tn.nspname || '.' || r.relname as
 from tree join pg_class l on l.oid = leaf join pg_namespace ln on ln.oid = l.relnamespace
 join pg_class r on r.oid = top join pg_namespace tn on tn.oid = r.relnamespace
 where r.relkind = 'p' and not r.relispartition"""
+# partitions whose updates fail because of the publication, or whose identity lacks a column that their parent's carries
+LEAVES_SQL = """
+select n.nspname || '.' || c.relname as table, a.attname::text as column,
+       c.relreplident = 'f' or exists (
+           select from pg_index i where i.indrelid = c.oid
+             and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident and i.indisvalid
+                 else false end) as usable,
+       c.relreplident = 'f' or exists (
+           select from pg_index i
+           where i.indrelid = c.oid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
+             and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end) as carried
+from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+where c.relkind <> 'p' and a.attnum > 0 and not a.attisdropped and n.nspname || '.' || c.relname = any($1::text[])
+order by 1, a.attnum"""
 _TABLE_SQL = """
 select c.relkind::text as kind, c.relreplident::text as identity,
        c.relreplident = 'f' or exists (

@@ -192,14 +192,19 @@ def _wait_for_keys(chosen: Chosen) -> int:
 def reconcile(
     entity: EntityArgument = None,
     fix: Annotated[bool, typer.Option("--fix", help="Send again what differs.")] = False,
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="With --fix: also take down what never came from here.")
+    ] = False,
     store: StoreOption = None,
     no_wait: NoWaitOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read the store back and compare it with what it acknowledged and with the ERP. Exit 1 when something differs."""
+    if foreign and not fix:
+        raise typer.BadParameter("it goes with --fix only", param_hint="--foreign")
     chosen = _chosen(config, entity, store, None)
-    run = chosen.call("POST", "/api/reconcile", chosen.body(fix=fix))
+    run = chosen.call("POST", "/api/reconcile", chosen.body(fix=fix, foreign=foreign))
     if no_wait:
         _print(f"the daemon compares (run {run['id']}); the log's event `reconcile` tells the result")
         raise typer.Exit(EXIT_DONE)
@@ -207,7 +212,7 @@ def reconcile(
     if as_json:
         _print_json(result)
     else:
-        for line in reconcile_lines(result["queues"], fixed=fix):
+        for line in reconcile_lines(result["queues"], fixed=fix, removed=foreign):
             _print(line)
     raise typer.Exit(EXIT_FOUND if any(queue["differ"] for queue in result["queues"]) else EXIT_DONE)
 

@@ -19,7 +19,7 @@ def set_aside_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{name:<{width}}  since {format_seconds(row['age_seconds'])}  {row['code']}  {row['reason']}"
 
 
-def reconcile_lines(queues: Iterable[Mapping[str, Any]], *, fixed: bool) -> Iterator[str]:
+def reconcile_lines(queues: Iterable[Mapping[str, Any]], *, fixed: bool, removed: bool = False) -> Iterator[str]:
     """What differs, one document a line, then a line for each queue and the next step."""
     differ = foreign = 0
     for queue in queues:
@@ -34,8 +34,8 @@ def reconcile_lines(queues: Iterable[Mapping[str, Any]], *, fixed: bool) -> Iter
         foreign += queue["counts"]["foreign"]
     if differ > foreign and not fixed:
         yield "send again what differs: erpsyncd reconcile --fix"
-    if foreign:
-        yield f"{foreign} foreign: not from here, left as they are"
+    if foreign and not removed:
+        yield f"{foreign} foreign: not from here, left as they are (take them down: erpsyncd reconcile --fix --foreign)"
 
 
 def plan_lines(queues: Iterable[Mapping[str, Any]]) -> Iterator[str]:

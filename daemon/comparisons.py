@@ -65,10 +65,10 @@ class Comparisons:
             for table, column in sorted(columns)
         )
 
-    def start_below(self, smallest: Mapping[str, Key]) -> None:
-        """What the first page of an entity's keys starts below, by entity."""
+    def start_below(self, smallest: Mapping[str, Key], lowest: Mapping[str, Key]) -> None:
+        """What the first page of an entity's keys starts below, and the smallest key that can be read, by entity."""
         for name, job in self.jobs.items():
-            job.smallest = smallest.get(name.entity)
+            job.smallest, job.lowest = smallest.get(name.entity), lowest.get(name.entity)
 
     async def run(self, job: Backfill) -> None:
         """One comparison, for the life of the daemon. It waits for the row index, so that no row changes unseen."""

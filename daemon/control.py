@@ -102,10 +102,12 @@ class Control:
 
     async def _reconcile(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        fix = body.get("fix", False)
-        if not isinstance(fix, bool):
-            raise RequestError("`fix` must be true or false")
-        return answer(self._operations.reconcile(self._names(body), fix=fix).as_json(full=False))
+        fix, foreign = body.get("fix", False), body.get("foreign", False)
+        if not isinstance(fix, bool) or not isinstance(foreign, bool):
+            raise RequestError("`fix` and `foreign` must be true or false")
+        if foreign and not fix:
+            raise RequestError("`foreign` goes with `fix` only")
+        return answer(self._operations.reconcile(self._names(body), fix=fix, foreign=foreign).as_json(full=False))
 
     async def _plan(self, request: web.Request) -> web.Response:
         body = await _body(request)

@@ -183,7 +183,7 @@ class Operations:
 
     # -- comparisons and plans
 
-    def reconcile(self, names: Sequence[QueueName], *, fix: bool) -> Run:
+    def reconcile(self, names: Sequence[QueueName], *, fix: bool, foreign: bool = False) -> Run:
         """Compare what these stores show, one queue after the other. Raises ErpsyncError when it cannot begin."""
         source = self._parts.source
         if source.state not in ("streaming", "polling"):
@@ -199,7 +199,7 @@ class Operations:
                     retry=Retry.LATER,
                     hint="Wait until `erpsyncd status` says that it is loaded.",
                 )
-        passes = {name: Reconcile(self._bench(name), fix=fix) for name in names}
+        passes = {name: Reconcile(self._bench(name), fix=fix, foreign=foreign) for name in names}
 
         async def work() -> None:
             for one in passes.values():
@@ -231,6 +231,7 @@ class Operations:
             observed=parts.workers[name].observed,
             caught_up=lambda: self.caught_up(name.entity),
             erp_now=parts.erp_now,
+            lowest=parts.backfills[name].lowest,
         )
 
     def plan(self, names: Sequence[QueueName], limit: int) -> Run:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import asyncpg
 
-from daemon.catalogue import COLUMNS_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
+from daemon.catalogue import COLUMNS_SQL, LEAVES_SQL, LISTS_SQL, PARENTS_SQL, TABLES_SQL, quote, quote_name
 from daemon.config import Config
 from daemon.config.entity import Entity, KeyType
 from daemon.config.outlet import Batch
@@ -53,8 +53,12 @@ class Findings:
     """Partition -> partitioned table."""
     published: dict[str, str] = field(default_factory=dict)
     """Published table -> replica identity."""
+    uncarried: dict[str, set[str]] = field(default_factory=dict)
+    """Partition -> columns that its replica identity does not carry."""
     indexed: set[tuple[str, str]] = field(default_factory=set)
     """Watched (table, column) that the replica identity does not carry."""
+    lowest: dict[str, Key] = field(default_factory=dict)
+    """Entity -> the smallest key that its SQL can be asked for."""
     smallest: dict[str, Key] = field(default_factory=dict)
     """Entity -> what the first page of its keys starts below."""
 
@@ -186,6 +190,7 @@ async def _published(erp: Erp, name: str, found: Findings) -> None:
                 f"ALTER TABLE {quote(table)} REPLICA IDENTITY FULL; or give it a primary key.",
                 code="E-IDENTITY",
             )
+    await _partitions(erp, found)
     server = (await erp.fetch("erp.dsn", "select current_setting('server_version_num')::int / 10000"))[0][0]
     if server < 15:
         return  # column lists and row filters came with 15
@@ -203,6 +208,24 @@ async def _published(erp: Erp, name: str, found: Findings) -> None:
                 f"{row['table']} has a row filter: rows that leave the filter would be missed",
                 "Publish the table without WHERE.",
                 code="E-ROW-FILTER",
+            )
+
+
+async def _partitions(erp: Erp, found: Findings) -> None:
+    """The ERP's statements meet the identity of each partition, whichever name it is published under."""
+    leaves = [leaf for leaf, top in found.parents.items() if {leaf, top} & found.published.keys()]
+    unusable: set[str] = set()
+    for row in await erp.fetch("erp.publication", LEAVES_SQL, leaves) if leaves else ():
+        table = row["table"]
+        if not row["carried"]:
+            found.uncarried.setdefault(table, set()).add(row["column"])
+        if not row["usable"] and table not in found.published and table not in unusable:
+            unusable.add(table)
+            found.add(
+                "erp.publication",
+                f"partition {table} has no usable replica identity: the ERP's own updates of it fail",
+                f"ALTER TABLE {quote(table)} REPLICA IDENTITY FULL; or give it a primary key.",
+                code="E-IDENTITY",
             )
 
 
@@ -234,6 +257,15 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
                     f"ALTER PUBLICATION {quote_name(config.erp.publication)} ADD TABLE {quote(watch.table)};",
                     code="E-PUBLICATION-TABLE",
                 )
+            carried = {row["name"] for row in known.values() if row["in_identity"]}
+            for leaf in leaves.get(watch.table, []):
+                if carried & found.uncarried.get(leaf, set()):
+                    found.add(
+                        "erp.publication",
+                        f"the replica identity of partition {leaf} tells less than that of {watch.table}",
+                        "Give both the same (ALTER TABLE ... REPLICA IDENTITY ...).",
+                        code="E-IDENTITY",
+                    )
             name = watch.key or watch.column or ""
             column = known.get(name)
             place = f"{where}.{'key' if watch.key else 'column'}"
@@ -291,6 +323,9 @@ async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:
             continue
         if where.endswith(".all_keys"):
             found.smallest[entity.name] = _SMALLEST.get(types[0], SMALLEST[entity.key_type])
+        if where.endswith(".sql") and types:
+            of_array = types[0].strip("_").removesuffix("[]")
+            found.lowest[entity.name] = _SMALLEST.get(of_array, SMALLEST[entity.key_type])
         if where.endswith(".sql"):
             try:
                 mapper_of(entity).check_columns(names)

@@ -29,7 +29,9 @@ _KINDS = ("insert", "update", "delete", "truncate")
 _PUBLICATION_SQL = "select to_jsonb(p) as row from pg_publication p where pubname = $1"
 # what the publication holds by name, with the filter and the list of columns where the server knows such
 _MEMBERS_SQL = """
-select n.nspname || '.' || c.relname as table, r.oid::text || '.' || c.oid::text as member, to_jsonb(r) as row
+select n.nspname || '.' || c.relname as table, r.oid::text || '.' || c.oid::text as member,
+       to_jsonb(r) ->> 'prqual' as filtered,
+       array(select jsonb_array_elements_text(nullif(to_jsonb(r) -> 'prattrs', 'null'))::int) as listed
 from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
 join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
 where p.pubname = $1"""
@@ -60,6 +62,8 @@ class Shape:
     listed: frozenset[int] | None = None
     """Numbers of the columns that are published; None: all."""
     leaves: set[str] = field(default_factory=set)
+    uncarried: set[str] = field(default_factory=set)
+    """Columns that the replica identity of one of its partitions does not carry."""
 
     def signature(self, publication: str) -> str:
         """Another one when rows of the table may have changed, come or gone without a word in the stream."""
@@ -92,6 +96,9 @@ def faults_of(table: str, shape: Shape, publication: str, kinds: Iterable[str]) 
         return Fault(
             f"{table} has a row filter: rows that leave it are missed. Publish it without WHERE.", "E-ROW-FILTER"
         )
+    if any(row["carried"] and name in shape.uncarried for name, row in shape.columns.items()):
+        reason = f"the replica identity of a partition of {table} tells less than that of the table"
+        return Fault(f"{reason}. Give both the same (ALTER TABLE ... REPLICA IDENTITY ...).", "E-IDENTITY")
     if shape.listed is not None and any(row["identity"] == "f" for row in shape.columns.values()):
         reason = f"{table} has a column list and REPLICA IDENTITY FULL: the ERP's own updates of it fail"
         return Fault(f"{reason}. Publish the whole table.", "E-COLUMN-LIST")
@@ -166,7 +173,9 @@ class PublicationWatch:
                 shapes[row["table"]].columns[row["column"]] = row
             top = shapes.get(parents.get(row["table"], ""))
             if top is not None:
-                top.leaves.add(f"{row['table']} {row['oid']}")
+                top.leaves.add(f"{row['table']} {row['oid']} {row['identity']}")
+                if not row["carried"]:
+                    top.uncarried.add(row["column"])
         for row in await self._erp.fetch(_WHERE, _PUBLISHED_SQL, self._publication):
             shape = shapes.get(parents.get(row["table"], row["table"]))
             if shape is not None:
@@ -175,10 +184,9 @@ class PublicationWatch:
             shape = shapes.get(parents.get(row["table"], row["table"]))
             if shape is not None:
                 shape.members.add(row["member"])
-                shape.filtered |= bool(row["row"].get("prqual"))
-                listed = row["row"].get("prattrs")
-                if listed and row["table"] in shapes:  # a partition numbers its columns for itself
-                    shape.listed = frozenset(map(int, str(listed).split()))
+                shape.filtered |= row["filtered"] is not None
+                if row["listed"] and row["table"] in shapes:  # a partition numbers its columns for itself
+                    shape.listed = frozenset(row["listed"])
         return shapes
 
     def _take_partitions(self, parents: dict[str, str]) -> None:

@@ -3,6 +3,10 @@
 Invariant: it never writes to a store; what differs is at most marked, and a worker does the rest. A document counts as
 different only when nothing of its key moved between two looks at it: no mark, no call, no acknowledgement.
 
+What never came from here is left as it is, unless it is asked for by name (`foreign`): then it is put under the smallest key of
+the entity's type as if it had been sent for that. Whatever that key shows, these are not among it, so that a worker takes them
+down like any document that the ERP has no longer, with its brake.
+
 Mending is one step without a pause: the key is marked, then the ledger is told what the store really shows. So the next
 comparison of that key sees the difference as it is, with its brake; a call in flight is never overtaken, since a key in
 flight is left alone.
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +33,7 @@ from daemon.gate import Gate
 from daemon.ledger import KeyDocuments, Ledger
 from daemon.mapping import Documents, Mapper
 from daemon.metrics import Metrics
-from daemon.model import Acked, Fields, Key, Micros, QueueName
+from daemon.model import Acked, Fields, Key, Micros, Missing, QueueName
 from daemon.truth import read_documents
 
 _KEYS = 500  # ids whose keys are read from the ERP at a time
@@ -58,14 +62,17 @@ class Bench:
     caught_up: Callable[[], Awaitable[bool]]
     """Waits until everything that is visible in the ERP now is marked; False when that cannot be said."""
     erp_now: Callable[[], Micros]
+    lowest: Key | None
+    """The smallest key that the entity's SQL can be asked for."""
 
 
 class Reconcile:
     """One pass over one queue. `tally` may be read at any time."""
 
-    def __init__(self, bench: Bench, *, fix: bool) -> None:
+    def __init__(self, bench: Bench, *, fix: bool, foreign: bool = False) -> None:
         self.bench = bench
         self._fix = fix
+        self._remove_foreign = foreign and bench.entity.missing is not Missing.KEEP and bench.lowest is not None
         self._queue = bench.dirty.queue(bench.name)
         self._suspects: dict[str, Key] = {}
         self._strangers: list[str] = []
@@ -270,12 +277,36 @@ class Reconcile:
         ledger, tally = self.bench.ledger, self.tally
         strangers = await ledger.unknown(self._queue.id, self._strangers)
         tally.moving += len(self._strangers) - len(strangers)
+        adopted = await self._adopt(strangers) if self._remove_foreign else False
         for id_ in strangers:
-            tally.add(Drift(Kind.FOREIGN, id_), mended=False)
+            tally.add(Drift(Kind.FOREIGN, id_), mended=adopted)
         tally.counts[Kind.FOREIGN] += self._more_strangers
         count = len(strangers) + self._more_strangers
         tally.compared += count
         self.bench.metrics.compared(self.bench.name, count, count)
+
+    async def _adopt(self, ids: Sequence[str]) -> bool:
+        """Let foreign documents be taken down by the way that all writes take; False while that way is not free."""
+        bench, key, size = self.bench, self.bench.lowest, max(self.bench.gate.store.limits.batch_size, 1)
+        if key is None or not ids:
+            return False
+        shown: Shown = {}
+        for start in range(0, len(ids), size):
+            shown.update(await self._fetch(list(ids[start : start + size])))
+        unknown = set(await bench.ledger.unknown(self._queue.id, list(shown)))
+        known = await bench.ledger.lookup(self._queue.id, {key}, keep=False)
+        # from here on without a pause
+        if self._queue.moving(key):
+            return False
+        bodies = [
+            (id_, 0, orjson.dumps(dict(fields), default=str, option=orjson.OPT_SORT_KEYS))
+            for id_, fields in shown.items()
+            if id_ in unknown
+        ]
+        bench.dirty.mark(bench.name, {key}, bench.erp_now())
+        bench.observed(len(bodies))
+        bench.ledger.record(self._queue.id, known, {key: bodies}, time.time_ns() // 1000)
+        return True
 
     async def _landed(self) -> None:
         """Wait until the calls that are out now have been answered: one of them may have written what was read."""

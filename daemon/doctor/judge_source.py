@@ -91,8 +91,8 @@ def _membership(config: Config, facts: PublicationFacts, findings: Findings) -> 
     if leaves and not facts.via_root:
         yield warn(
             "publication_tables",
-            f"partitions are published under their own names ({some(leaves, 3)}): one that is made later is not known "
-            "before the next start",
+            f"partitions are published under their own names ({some(leaves, 3)}): when one is made or attached later, "
+            "everything of its entities is compared",
             f"ALTER PUBLICATION {name} SET (publish_via_partition_root = true);",
         )
     if not found and not spare:

@@ -137,6 +137,53 @@ async def desk(database: Database, folder: Path, more: str = "") -> AsyncIterato
 # -- reconcile
 
 
+def lose_state(folder: Path) -> None:
+    for path in folder.rglob("state.db*"):
+        path.unlink()
+
+
+async def test_what_was_deleted_while_the_state_was_lost_is_taken_down_only_when_told_so(
+    database: Database, tmp_path: Path
+) -> None:
+    async with desk(database, tmp_path) as at:
+        await at.daemon.kill()
+        lose_state(tmp_path)
+        await at.erp.execute("delete from item where id = 7")
+        at.shop.put("price", "SOMEBODY|default|EUR|1", {"amount": "1.00"})
+        await at.daemon.start()
+        await at.daemon.until_event("ready")
+        await at.quiet()
+        found = await at.do("reconcile", "price", "--json")
+        assert found.json["queues"][0]["counts"]["foreign"] == 2
+        assert (await at.do("reconcile", "price", "--fix")).code == 1
+        await at.quiet()
+        assert "A007|default|EUR|1" in at.shop.documents("price")
+        assert (await at.do("reconcile", "price", "--foreign")).code == 64
+        assert (await at.do("reconcile", "price", "--fix", "--foreign")).code == 1
+
+        def gone() -> bool:
+            return not {"A007|default|EUR|1", "SOMEBODY|default|EUR|1"} & at.shop.documents("price").keys()
+
+        await until(gone, within=40, what="both are gone")
+        await at.quiet()
+        assert len(at.shop.documents("price")) == ITEMS - 1
+        assert (await at.do("reconcile", "price")).code == 0
+        # stock is zeroed, not removed
+        assert (await at.do("reconcile", "stock", "--fix", "--foreign")).code == 1
+        await until(lambda: at.shop.documents("stock")["A007|default"]["available"] == 0, within=40, what="zeroed")
+
+
+async def test_more_foreign_documents_than_the_brake_lets_pass_are_held(database: Database, tmp_path: Path) -> None:
+    async with desk(database, tmp_path) as at:
+        for number in range(30):
+            at.shop.put("price", f"OTHER{number}|default|EUR|1", {"amount": "1.00"})
+        assert (await at.do("reconcile", "price", "--fix", "--foreign")).code == 1
+        await at.daemon.until_event("held")
+        assert len(at.shop.documents("price")) == ITEMS + 30
+        assert (await at.do("held", "release", "price")).code == 0
+        await until(lambda: len(at.shop.documents("price")) == ITEMS, within=40, what="they are gone")
+
+
 async def test_a_change_made_by_hand_in_the_store_is_found_and_mended(database: Database, tmp_path: Path) -> None:
     async with desk(database, tmp_path) as at:
         assert (await at.do("reconcile")).code == 0

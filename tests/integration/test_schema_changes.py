@@ -252,3 +252,56 @@ async def test_a_slot_that_is_dropped_under_the_stream_is_a_gap(
         await stage.daemon.until_event("gap")
         await stage.until_shown("stock", "A3|default", available=0)
         await runs(stage)
+
+
+WRONG = {
+    "a row filter": ("move where (id > 0)", "has a row filter", "E-ROW-FILTER"),
+    "a list without the column": ("move (id, qty)", "move.item_id is not published", "E-COLUMN-LIST"),
+}
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize(("table", "words", "code"), WRONG.values(), ids=WRONG.keys())
+async def test_a_table_that_is_published_in_part_stops_its_entity(
+    database: Database, tmp_path: Path, table: str, words: str, code: str
+) -> None:
+    async with changing(database, tmp_path) as stage:
+        await stage.erp.execute(f"alter publication erpsyncd set table item, price, {table}")
+        await stopped(stage, words, code)
+        await stage.erp.execute("update move set item_id = 4 where id = 3")
+        await stage.erp.execute("alter publication erpsyncd set table item, price, move")
+        await runs(stage)
+        await stage.until_shown("stock", "A4|default", available=20)
+
+
+MIXED = """
+create table item (id bigint primary key, sku text not null);
+create table move (id bigint not null, item_id bigint not null, qty int not null, primary key (id, item_id))
+    partition by range (id);
+create table move_1 partition of move for values from (0) to (1000);
+insert into item select n, 'A' || n from generate_series(1, 20) n;
+insert into move select n, n, 10 from generate_series(1, 20) n;
+create table price (id bigint primary key, item_id bigint not null, amount numeric(12, 2) not null);
+insert into price select n, n, 5 from generate_series(1, 20) n;
+create unique index by_id on move_1 (id);
+create publication erpsyncd for table item, move, price;
+"""
+
+
+async def test_a_partition_whose_identity_tells_less_than_its_parents_stops_its_entity(
+    database: Database, tmp_path: Path
+) -> None:
+    async with own_stage(database, tmp_path, MIXED, ENTITIES) as stage:
+        await stage.equal()
+        await stage.erp.execute("alter table move_1 replica identity using index by_id")
+        await stopped(stage, "tells less than that of the table", "E-IDENTITY")
+        await stage.daemon.terminate()
+        await stage.erp.execute("update move set item_id = 4 where id = 3")
+        await stage.daemon.start()
+        assert await stage.daemon.wait() == 78
+        assert "move_1 tells less" in stage.daemon.output()
+        await stage.erp.execute("alter table move_1 replica identity default")
+        await stage.daemon.start()
+        await stage.until_shown("stock", "A4|default", available=20)
+        await stage.until_shown("stock", "A3|default", available=0)
+        await runs(stage)

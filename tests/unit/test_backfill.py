@@ -73,6 +73,7 @@ class Ground:
             lambda: NOW,
             self.settle,
         )
+        self.job.lowest = LOWEST
         self.compared: list[Key] = []
         self.lowest = 0
         """How often the smallest key was compared, which no page holds."""
