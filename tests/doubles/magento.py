@@ -34,6 +34,8 @@ class MagentoShop(Server):
         self.base: dict[tuple[str, int], str] = {}
         self.tiers: dict[tuple[str, str, int, str], str] = {}
         self.orders: dict[int, Json] = {}
+        self.views: dict[tuple[str, str], Json] = {}
+        """Content by store code and SKU; what a view does not say is said by `all`."""
         self.shipments: list[Json] = []
         self.credits: dict[int, Json] = {}
         self.notes = 0
@@ -47,7 +49,8 @@ class MagentoShop(Server):
         write = request.method in ("POST", "PUT") and not path.endswith("-information")
         try:
             value = orjson.loads(body) if write else {}
-            ids = tuple(str(row["sku"]) for rows in value.values() for row in rows)
+            product = value.get("product")
+            ids = (product["sku"],) if product else tuple(str(row["sku"]) for rows in value.values() for row in rows)
         except (ValueError, AttributeError, TypeError, KeyError):
             ids = ()
         good = request.headers.get("Authorization") == f"Bearer {self.token}"
@@ -69,6 +72,8 @@ class MagentoShop(Server):
         if match := re.fullmatch(r"(orders|order|companyCredits)/(\d+)(/comments|/ship)?", call.entity):
             return self._single(match[1], int(match[2]), value)
         match call.entity:
+            case "products":
+                return self._content(request.path.split("/")[2], value["product"])
             case "inventory/source-items":
                 return self._stock(value["sourceItems"])
             case "inventory/source-items-delete":
@@ -87,7 +92,7 @@ class MagentoShop(Server):
         records: list[Json]
         match path:
             case "products":
-                records = [{"id": n, "sku": sku} for n, sku in enumerate(sorted(self.products), 1)]
+                records = [self._shown(request.path.split("/")[2], sku) for sku in sorted(self.products)]
             case "inventory/source-items":
                 records = [self.stock[key] for key in sorted(self.stock)]
             case "orders":
@@ -164,6 +169,21 @@ class MagentoShop(Server):
         if all(item["qty_shipped"] >= item["qty_ordered"] for item in held["items"]):
             held |= {"state": "complete", "status": "complete"}
         return json_answer(str(len(self.shipments)))
+
+    def _shown(self, view: str, sku: str) -> Json:
+        values = {**self.views.get(("all", sku), {}), **self.views.get((view, sku), {})}
+        name = values.pop("name", sku)
+        listed = [{"attribute_code": code, "value": value} for code, value in sorted(values.items())]
+        return {"id": 1, "sku": sku, "name": name, "status": 1, "custom_attributes": listed}
+
+    def _content(self, view: str, product: Json) -> web.Response:
+        sku = product["sku"]
+        if sku not in self.products:
+            return json_answer({"message": "The attribute set ID is required."}, 400)
+        values = self.views.setdefault((view, sku), {})
+        values |= {name: product[name] for name in ("name",) if name in product}
+        values |= {one["attribute_code"]: one["value"] for one in product["custom_attributes"]}
+        return json_answer(self._shown(view, sku))
 
     # -- stock and prices
 

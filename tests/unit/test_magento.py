@@ -17,12 +17,13 @@ from tests.doubles import faults
 from tests.doubles.magento import MagentoShop
 
 TOKEN = "integration-token"
-KINDS = {kind: kind for kind in ("stock", "price", "credit", "order_status")}
+KINDS = {kind: kind for kind in ("stock", "price", "credit", "order_status", "content")}
 IDENTITY = {
     "stock": ("sku", "location"),
     "price": ("sku", "price_list", "currency", "min_quantity"),
     "credit": ("customer",),
     "order_status": ("order",),
+    "content": ("sku", "locale"),
 }
 STATUSES = {"open": "processing", "picking": "picking", "delivered": "complete"}
 OPTIONS = {
@@ -307,6 +308,58 @@ async def test_credit_that_a_company_cannot_have_is_refused(shop: MagentoShop, s
     assert not shop.writes()
 
 
+@pytest.fixture
+async def writer(shop: MagentoShop) -> AsyncIterator[Store]:
+    views = {"locales": {"en": "all", "de": "german"}, "attributes": {"Size": "size_text", "Steel": "steel"}}
+    one = made(shop, options={**OPTIONS, **views})
+    await one.open()
+    yield one
+    await one.close()
+
+
+def content(sku: str, locale: str = "en", **change: Any) -> dict[str, Any]:
+    own = {"title": "Nuts & bolts", "description_html": "<p>Of steel</p>", "attributes": {"Size": "M8", "Steel": 4}}
+    return {"sku": sku, "locale": locale, **own, "images": [], "categories": [], **change}
+
+
+async def test_content_is_written_for_each_store_view(shop: MagentoShop, writer: Store) -> None:
+    german = content("s/1 é&%", "de", title="Schrauben", attributes={"Size": "M8"})
+    await written(writer, "content", content("s/1 é&%"), content("A", title="Other"))
+    await written(writer, "content", german)
+    assert shop.views["all", "s/1 é&%"]["name"] == "Nuts & bolts"
+    assert shop.views["german", "s/1 é&%"]["name"] == "Schrauben"
+
+
+async def test_an_attribute_that_went_is_emptied_and_others_stay(shop: MagentoShop, writer: Store) -> None:
+    shop.views["all", "A"] = {"colour": "red"}
+    await written(writer, "content", content("A"))
+    await written(writer, "content", content("A", attributes={"Size": "M9"}))
+    assert {"colour": "red", "size_text": "M9", "steel": ""}.items() <= shop.views["all", "A"].items()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"locale": "fr"},
+        {"sku": "C"},
+        {"images": [{"url": "https://erp.example/a.jpg"}]},
+        {"categories": ["Tools"]},
+        {"attributes": {"Colour": "red"}},
+        {"attributes": {"Size": ["M8", "M9"]}},
+    ],
+)
+async def test_content_that_the_shop_cannot_show_is_refused(
+    shop: MagentoShop, writer: Store, change: dict[str, Any]
+) -> None:
+    outcome = await one(writer, "content", content("A", **change) if "sku" not in change else content(**change))
+    assert (outcome.status, bool(outcome.error)) == (Status.REJECTED, True)
+    assert not shop.writes()
+
+
+async def test_content_is_not_taken_off(writer: Store) -> None:
+    assert (await one(writer, "content", content("A"), gone=True)).status is Status.REJECTED
+
+
 async def test_what_went_between_look_and_write_is_no_wrong_address(shop: MagentoShop, store: Store) -> None:
     body = b'{"message": "No such entity with %fieldName = %fieldValue", "parameters": {"fieldName": "id"}}'
     shop.inject(faults.Status(404, {}, body), write=True, calls=1)
@@ -332,7 +385,7 @@ def test_there_is_one_writer_and_a_call_has_a_hundred_rows_at_most() -> None:
         ({"options": {**OPTIONS, "sources": {"a": "x", "b": "x"}}}, "store.main.options.sources"),
         ({"options": {**OPTIONS, "sources": ["a"]}}, "store.main.options.sources"),
         ({"options": {**OPTIONS, "store_id": -1}}, "store.main.options.store_id"),
-        ({"kinds": {"content": "content"}}, "store.main.entities"),
+        ({"kinds": {"loyalty": ""}}, "store.main.entities"),
         ({"url": "shop.example"}, "store.main.url"),
     ],
 )

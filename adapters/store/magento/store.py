@@ -1,4 +1,4 @@
-"""The Magento store: stock as source items, prices as base and tier prices, orders and company credits one by one.
+"""The Magento store: stock as source items, prices as base and tier prices; orders, credits, content one by one.
 
 Invariant: nothing is written for a SKU that the shop did not name in the same call, since Magento takes stock of SKUs that do
 not exist (magento2#38154). A failure that is told without its row is laid at a document's door only where it names its SKU;
@@ -18,6 +18,7 @@ from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
 from adapters.store.magento.api import Api, Record, Refusal, in_parts
+from adapters.store.magento.content import Contents
 from adapters.store.magento.credit import Credits
 from adapters.store.magento.orders import Orders
 from adapters.store.options import Options, kinds_of
@@ -36,13 +37,17 @@ _CHECKS: Final = {
     "credit": ("companyCredits", "company_id"),
 }
 
+Single = Orders | Credits | Contents
+"""Kinds whose documents take a call each."""
+_THINGS: Final = {Orders: "order", Credits: "company credit", Contents: "product and store view"}
+
 
 class MagentoStore:
     """A Magento or Adobe Commerce shop."""
 
     def __init__(self, settings: StoreSettings) -> None:
         options = Options(settings)
-        self._kinds = kinds_of(settings, ("stock", "price", "credit", "order_status"))
+        self._kinds = kinds_of(settings, ("stock", "price", "credit", "order_status", "content"))
         priced = "price" in self._kinds.values()
         self._sources = options.table("sources") or {"default": "default"}
         self._currency = options.text("currency") if priced else options.text("currency", "")
@@ -54,12 +59,18 @@ class MagentoStore:
         scope = options.text("store_code", "all")
         by = options.text("order", "increment_id", ("increment_id", "entity_id"))
         prefix, statuses = options.text("order_prefix", ""), options.table("statuses")
+        locales, codes = options.table("locales") or {"default": scope}, options.table("attributes")
         carrier, credit = (
             options.text("carrier_code", "custom"),
             options.text("credit", "limit", ("limit", "available")),
         )
         options.end()
-        for name, mapping in (("sources", self._sources), ("customer_groups", self._groups)):
+        for name, mapping in (
+            ("sources", self._sources),
+            ("customer_groups", self._groups),
+            ("locales", locales),
+            ("attributes", codes),
+        ):
             if len(set(mapping.values())) < len(mapping):
                 raise options.error(name, "two of them lead to one place in the shop", "Each needs its own.")
         # one writer: Magento's own statements deadlock under parallel writes
@@ -77,9 +88,10 @@ class MagentoStore:
         )
         self._api = Api(self._transport, scope)
         orders = Orders(self._api, by=by, prefix=prefix, statuses=statuses, carrier=carrier)
-        self._singles: dict[str, Orders | Credits] = {
+        self._singles: dict[str, Single] = {
             "order_status": orders,
             "credit": Credits(self._api, field=credit),
+            "content": Contents({each: Api(self._transport, view) for each, view in locales.items()}, codes=codes),
         }
 
     async def open(self) -> None:
@@ -125,7 +137,7 @@ class MagentoStore:
         done = [outcome for path in sorted(rows) for outcome in await self._send(path, rows[path])]
         return outcomes + done
 
-    async def _one_by_one(self, single: Orders | Credits, patches: Sequence[Patch]) -> list[Outcome]:
+    async def _one_by_one(self, single: Single, patches: Sequence[Patch]) -> list[Outcome]:
         """Orders and companies take a call each. Raises StoreError while nothing was taken; else the rest comes again."""
         found = await single.find([patch.id for patch in patches])
         outcomes: list[Outcome] = []
@@ -136,7 +148,7 @@ class MagentoStore:
                 continue
             try:
                 if patch.id not in found:
-                    what = "order" if isinstance(single, Orders) else "company credit"
+                    what = _THINGS[type(single)]
                     raise Refusal(f"the shop has no {what} {patch.id}")  # noqa: TRY301 one place for every refusal
                 await single.write(found[patch.id], patch)
                 outcomes.append(Outcome(patch.id, Status.OK))
