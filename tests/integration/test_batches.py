@@ -144,15 +144,26 @@ async def test_a_second_run_of_a_job_is_refused_and_a_cancelled_one_leaves_its_m
 
 
 async def test_a_kill_in_the_middle_of_a_run_leaves_it_to_the_next_process(database: Database, tmp_path: Path) -> None:
-    jobs = SELDOM + "max_per_second = 25\n"
-    async with stage_of(database, tmp_path, jobs, wait=False) as stage:
-        await until(lambda: len(stage.shop.documents("content")) >= 5, within=LATEST, what="some content is there")
-        assert len(stage.shop.documents("content")) < KEYS
+    async with stage_of(database, tmp_path, SELDOM) as stage:
+        await at_rest(stage, "texts")
+        hold = Hold()
+        stage.shop.inject(hold, entity="content", method="POST")
+        await stage.erp.execute("update item set title = title || '?'")
+
+        async def marked() -> bool:
+            return bool((await stage.daemon.queue("content"))["pending"] == KEYS)
+
+        await until(marked, within=LATEST, what="all content is marked")
+        assert (await command(stage, "run", "texts", "--no-wait"))[0] == 0
+        await until(lambda: hold.reached.is_set(), within=LATEST, what="the store is called")
+        open_run = (await job(stage, "texts"))["last"]
+        assert open_run["result"] == "running"
         await stage.daemon.kill()
+        stage.shop.clear()
         await stage.daemon.start()
         await stage.daemon.until_event("ready")
         last = (await at_rest(stage, "texts"))["last"]
-        assert last["number"] == 1
+        assert last["number"] == open_run["number"]
         assert last["result"] == "done"
         await stage.equal()
         lawful(stage.shop)
@@ -248,9 +259,11 @@ async def test_windows_of_an_extract_follow_each_other_and_hold_every_row_once(
 
 
 async def test_a_kill_in_the_middle_of_an_extract_repeats_its_window(database: Database, tmp_path: Path) -> None:
-    slow = "select id, at, amount, note from sale join lateral (select pg_sleep(0.2)) s on true"
+    # the query waits for a lock that the test holds
+    slow = "select id, at, amount, note from sale cross join (select pg_advisory_lock_shared(7)) s"
     async with stage_of(database, tmp_path, SELDOM + extract(tmp_path, ".csv", slow)) as stage:
         await stage.erp.execute(SALES + "generate_series(1, 15) n")
+        await stage.erp.execute("select pg_advisory_lock(7)")
         assert (await command(stage, "run", "sales", "--no-wait"))[0] == 0
         await until(lambda: list(tmp_path.glob("out/.erpsyncd-sales.part")), within=LATEST, what="it is being written")
 
@@ -264,6 +277,7 @@ async def test_a_kill_in_the_middle_of_an_extract_repeats_its_window(database: D
         window = (await job(stage, "sales"))["last"]["window"]
         await stage.daemon.kill()
         assert files(tmp_path) == []
+        await stage.erp.execute("select pg_advisory_unlock(7)")
         await stage.daemon.start()
         await stage.daemon.until_event("ready")
         last = (await at_rest(stage, "sales"))["last"]
