@@ -18,7 +18,7 @@ from trytond.pool import Pool
 from trytond.tools.decimal_ import DecimalNull
 from trytond.transaction import Transaction
 
-QUANTITIES = (1, 2, 5, 6, 9, 10, 12, 24, 100)
+QUANTITIES = (1, 5, 6, 10, 24)
 
 
 def read(name: str, ids: list[int], fields: list[str], **context: Any) -> list[dict[str, Any]]:
@@ -69,7 +69,9 @@ def prices(rows: list[dict[str, Any]], quantities: tuple[int, ...]) -> dict[str,
     for entry in [{"id": None, "name": "default", "tax_included": False}, *lists]:
         for quantity in quantities if entry["id"] else (1,):
             context = {"quantity": quantity, **({"price_list": entry["id"]} if entry["id"] else {})}
-            for row in read("product.product", list(ids), ["sale_price_uom"], **context):
+            # those that only fill the shelves are alike: one piece is enough
+            asked = [number for number, sku in ids.items() if quantity == 1 or not sku.startswith("FIL")]
+            for row in read("product.product", asked, ["sale_price_uom"], **context):
                 if row["sale_price_uom"] is not None:
                     place = made.setdefault(
                         f"{ids[row['id']]}|{entry['name']}", {"tax_included": entry["tax_included"]}
