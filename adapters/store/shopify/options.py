@@ -1,0 +1,101 @@
+"""`[store.<name>.options]` of a shop: which location and price list the ERP's names mean.
+
+Invariant: what the ERP calls by a name is looked up here or in the shop by an exact key, never guessed. An option that is
+not known, or that an entity needs and lacks, is refused before any call, with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from adapters.store.base import StoreSettings
+from daemon.errors import ConfigError
+
+KINDS: Final = ("stock", "price")
+QUANTITIES: Final = ("available", "on_hand")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options, checked. Ids are the shop's own, `gid://shopify/...`."""
+
+    locations: Mapping[str, str]
+    """ERP's location -> Location."""
+    quantity: str
+    """Which quantity of Shopify's the ERP's `available` is: available or on_hand."""
+    price_lists: Mapping[str, str]
+    """ERP's price list, or `list|CURRENCY` -> PriceList. Without one the default list is the variant's own price."""
+
+    def price_list(self, name: str, currency: str) -> str | None:
+        """The shop's price list; None where the variant's own price is meant. KeyError when it is not mapped."""
+        found = self.price_lists.get(f"{name}|{currency}") or self.price_lists.get(name)
+        if found is None and name != "default":
+            raise KeyError(name)
+        return found
+
+
+def options_of(settings: StoreSettings) -> Options:
+    """The options of a store. Raises ConfigError naming the one at fault."""
+    return _Reader(settings).read()
+
+
+class _Reader:
+    def __init__(self, settings: StoreSettings) -> None:
+        self._where = f"store.{settings.name}"
+        self._given = {name: value for name, value in settings.options.items() if name != "entities"}
+        self._kinds = settings.kinds
+
+    def read(self) -> Options:
+        for entity, kind in self._kinds.items():
+            if kind not in KINDS:
+                raise ConfigError(
+                    f"the adapter shopify does not show the entity {entity!r}",
+                    where=f"{self._where}.entities",
+                    hint=f"Give [entity.{entity}] one of the kinds {', '.join(KINDS)}, or show it in another store.",
+                )
+        known = {"locations", "quantity", "price_lists"}
+        if unknown := sorted(self._given.keys() - known):
+            raise self._wrong(
+                unknown[0], "is no option of the adapter shopify", f"It knows {', '.join(sorted(known))}."
+            )
+        made = Options(
+            locations=self._ids("locations", "Location"),
+            quantity=self._word("quantity", "available", QUANTITIES),
+            price_lists=self._ids("price_lists", "PriceList"),
+        )
+        if "stock" in self._kinds.values() and not made.locations:
+            raise self._wrong(
+                "locations",
+                "is missing: which location of the shop holds the ERP's stock",
+                'An example is { default = "gid://shopify/Location/123" }; docs/store-shopify.md shows where the number is.',
+            )
+        return made
+
+    def _wrong(self, name: str, text: str, hint: str) -> ConfigError:
+        return ConfigError(f"{name} {text}.", where=f"{self._where}.options.{name}", hint=hint)
+
+    def _word(self, name: str, default: str, words: Iterable[str]) -> str:
+        value = self._given.get(name, default)
+        if value not in words:
+            raise self._wrong(name, f"cannot be {value!r}", f"It is one of {', '.join(words)}.")
+        return str(value)
+
+    def _ids(self, name: str, kind: str) -> dict[str, str]:
+        value = self._given.get(name, {})
+        example = f'An example is {{ default = "gid://shopify/{kind}/123" }}.'
+        if not isinstance(value, Mapping):
+            raise self._wrong(name, "must be a table", example)
+        found: dict[str, str] = {}
+        for theirs, ours in value.items():
+            number = str(ours).removeprefix(f"gid://shopify/{kind}/") if not isinstance(ours, bool) else ""
+            if not re.fullmatch(r"[0-9]{1,20}", number):
+                raise self._wrong(f"{name}.{theirs}", f"must be the id of a {kind}", example)
+            found[theirs] = f"gid://shopify/{kind}/{number}"
+        if len(set(found.values())) < len(found) and kind == "Location":
+            raise self._wrong(
+                name, "name one Location twice", "Two stocks cannot be shown in one place; add them in SQL."
+            )
+        return found

@@ -1,0 +1,85 @@
+"""One Shopify shop behind the contract: each kind of document goes to the part that knows its place in the shop.
+
+Invariant: what the shop acknowledged before a later call of the same batch failed stays acknowledged; the rest is sent
+again, read anew from the ERP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from adapters.store import answers as say
+from adapters.store.base import StoreSettings
+from adapters.store.shopify import documents
+from adapters.store.shopify.articles import Articles
+from adapters.store.shopify.client import Client
+from adapters.store.shopify.options import options_of
+from adapters.store.shopify.price import Prices
+from adapters.store.shopify.results import Results
+from adapters.store.shopify.stock import Stock
+from daemon.errors import Retry, StoreError
+from daemon.model import Fields, Outcome, Patch
+
+ARRAY: Final = 250
+"""Rows of one input array; the API takes no more."""
+
+
+class ShopifyStore:
+    """The Admin API of one shop."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        options = options_of(settings)
+        self._kinds = dict(settings.kinds)
+        self.limits = replace(settings.limits, batch_size=min(settings.limits.batch_size, ARRAY))
+        self._client = Client(settings)
+        articles = Articles(self._client, settings.memory)
+        self._stock = Stock(self._client, articles, options, settings.memory, settings.name)
+        self._prices = Prices(self._client, articles, options)
+
+    async def open(self) -> None:
+        await self._client.transport.open()
+
+    async def close(self) -> None:
+        await self._client.transport.close()
+
+    async def check(self) -> None:
+        data = await self._client.run(documents.SHOP)
+        self._client.shape(data.get("shop"), dict, 'an object "shop"')
+
+    def remote(self, entity: str, patch: Patch) -> str | None:
+        sku = patch.identity.get("sku")
+        if self._kinds.get(entity) == "price":
+            return f"price:{patch.identity.get('price_list', 'default')}:{sku}"
+        return None  # a quantity of one item at one place; the variant itself is kept apart by `Articles.alone`
+
+    async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        if not patches:
+            return []
+        results = Results(patches, self._client.transport.quote)
+        try:
+            await self._part(entity).apply(patches, results)
+        except StoreError as error:
+            if error.retry is not Retry.LATER or error.code == say.TOO_LARGE or not results.some_ok:
+                raise
+            return results.all(error)
+        except (KeyError, TypeError, IndexError, AttributeError):
+            raise self._client.transport.wrong_shape("what the Admin API says") from None
+        return results.all()
+
+    async def fetch(self, entity: str, ids: Sequence[str]) -> Mapping[str, Fields]:
+        try:
+            return await self._part(entity).fetch(ids)
+        except (KeyError, TypeError, IndexError, AttributeError):
+            raise self._client.transport.wrong_shape("what the Admin API says") from None
+
+    async def scan(self, entity: str) -> AsyncIterator[tuple[str, Fields]]:
+        try:
+            async for item in self._part(entity).scan():
+                yield item
+        except (KeyError, TypeError, IndexError, AttributeError):
+            raise self._client.transport.wrong_shape("what the Admin API says") from None
+
+    def _part(self, entity: str) -> Stock | Prices:
+        return self._prices if self._kinds.get(entity, entity) == "price" else self._stock

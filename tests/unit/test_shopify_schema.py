@@ -1,0 +1,150 @@
+"""Every GraphQL document of the `shopify` adapter, held to the vendor's own schema, and the excerpt that the double has.
+
+Invariant: the vendor's introspection is fetched from npm when the tests run and is not kept here; without npm these tests
+are left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import (
+    GraphQLSchema,
+    NoDeprecatedCustomRule,
+    build_client_schema,
+    build_schema,
+    is_enum_type,
+    is_input_object_type,
+    is_interface_type,
+    is_object_type,
+    is_required_input_field,
+    parse,
+    validate,
+)
+
+from adapters.store import shopify
+from adapters.store.shopify import documents
+from daemon.model import Patch, Status
+from tests.doubles.shopify import EXCERPT, ShopifyShop
+from tests.unit.test_shopify import HERE, LIST, OPTIONS, TOKEN, price, settings, stock, stocked
+
+PACKAGE = "@shopify/dev-mcp@1.16.0"
+ONCE = {**os.environ, "npm_config_fetch_retries": "0"}
+INSIDE = "package/dist/data/admin_2026-10.json.gz"
+
+DOCUMENTS = {
+    **{
+        name: text
+        for name, text in vars(documents).items()
+        if isinstance(text, str) and name.isupper() and not name.startswith("_")
+    },
+    "activate available": documents.activate(2, "available"),
+    "activate on hand": documents.activate(1, "on_hand"),
+    "variants": documents.variants_update(3),
+}
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> GraphQLSchema:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed; the vendor's schema cannot be fetched")
+    folder = tmp_path_factory.mktemp("shopify")
+    try:
+        subprocess.run(
+            [npm, "pack", PACKAGE, "--silent"], cwd=folder, env=ONCE, check=True, capture_output=True, timeout=90
+        )
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("npm cannot fetch the vendor's schema")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        packed = archive.extractfile(INSIDE)
+        assert packed is not None
+        said: Any = json.loads(gzip.decompress(packed.read()))
+    return build_client_schema(said.get("data", said))
+
+
+@pytest.fixture(scope="module")
+def excerpt() -> GraphQLSchema:
+    return build_schema(Path(EXCERPT).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_is_valid_in_the_excerpt(excerpt: GraphQLSchema, name: str) -> None:
+    assert validate(excerpt, parse(DOCUMENTS[name])) == []
+
+
+def test_every_document_is_valid_in_the_vendors_schema(vendor: GraphQLSchema) -> None:
+    wrong = {name: [e.message for e in validate(vendor, parse(text))] for name, text in DOCUMENTS.items()}
+    assert {name: errors for name, errors in wrong.items() if errors} == {}
+
+
+def test_no_document_uses_what_the_vendor_withdraws(vendor: GraphQLSchema) -> None:
+    wrong = {name: validate(vendor, parse(text), [NoDeprecatedCustomRule]) for name, text in DOCUMENTS.items()}
+    assert {name: errors for name, errors in wrong.items() if errors} == {}
+
+
+def test_the_excerpt_says_nothing_that_the_vendor_does_not_say(vendor: GraphQLSchema, excerpt: GraphQLSchema) -> None:
+    wrong: list[str] = []
+    for name, ours in excerpt.type_map.items():
+        theirs = vendor.type_map.get(name)
+        if theirs is None or type(theirs) is not type(ours):
+            wrong.append(name)
+        elif is_enum_type(ours):
+            wrong += [f"{name}.{value}" for value in ours.values.keys() - theirs.values.keys()]
+        elif is_object_type(ours) or is_interface_type(ours) or is_input_object_type(ours):
+            for field, one in ours.fields.items():
+                other = theirs.fields.get(field)
+                if other is None or str(one.type) != str(other.type):
+                    wrong.append(f"{name}.{field}")
+                    continue
+                for argument, mine in getattr(one, "args", {}).items():
+                    known = other.args.get(argument)
+                    if known is None or str(mine.type) != str(known.type):
+                        wrong.append(f"{name}.{field}({argument})")
+        if theirs is not None and is_input_object_type(ours):
+            needed = {n for n, f in theirs.fields.items() if is_required_input_field(f)}
+            wrong += [f"{name}.{field} is needed" for field in needed - ours.fields.keys()]
+    assert wrong == []
+
+
+async def test_stock_and_prices_go_through_the_vendors_schema(vendor: GraphQLSchema) -> None:
+    """Documents and variables executed: types, enums and needed fields of every input are the vendor's."""
+    async with ShopifyShop(token=TOKEN, schema=vendor) as shop:
+        prices = shop.add_list(LIST, "EUR")
+        stocked(shop, "A")
+        shop.add("B")
+        store = shopify.create(settings(shop.root, options=OPTIONS))
+        await store.open()
+        stocks = [stock("A", 9, backorder=True), stock("B", 8)]
+        amounts = [
+            price("A", "9.90", compare_at="12.00"),
+            price("B", "3.50"),
+            price("A", "8.80", "dealers", compare_at="9.00"),
+            price("A", "7.70", "dealers", 10),
+        ]
+        for entity, patches in (("stock", stocks), ("price", amounts)):
+            said = await store.apply(entity, patches)
+            assert {outcome.error for outcome in said} == {""}
+            assert {outcome.status for outcome in said} == {Status.OK}
+            fetched = await store.fetch(entity, [patch.id for patch in patches])
+            assert set(fetched) == {patch.id for patch in patches}
+            assert {name async for name, _ in store.scan(entity)} >= set(fetched)
+        for entity, patch in (("stock", stocks[1]), ("price", amounts[3]), ("price", amounts[2])):
+            [outcome] = await store.apply(entity, [Patch(patch.id, 2, 0, None, patch.identity)])
+            assert (outcome.status, outcome.error) == (Status.OK, "")
+        assert (HERE in shop.by_sku("B").levels, prices) == (False, {})
+        used = set(shop.documents)
+        await store.close()
+    named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
+    assert {re.sub(r"[0-9]+$", "", name) for name in used} == {
+        re.sub(r"[0-9]+$", "", match[1]) for match in named if match is not None
+    }, "a document was never executed"
