@@ -77,9 +77,12 @@ class Tap:
                 return
             await self._pause(wait)
 
-    def room(self, most: int) -> int:
-        """How many keys to claim at once: what passes within about two seconds."""
-        return most if math.isinf(self._rate) else max(min(int(self._rate * 2), most), 1)
+    def room(self, most: int, call: int) -> int:
+        """How many keys to claim at once: `most`; for a job no more than one call takes (its documents are large), and no
+        more than pass within about two seconds."""
+        if self._free and math.isinf(self._rate):
+            return most
+        return call if math.isinf(self._rate) else max(min(int(self._rate * 2), call), 1)
 
     async def take(self, documents: int) -> bool:
         """Wait until so many documents may go, and count them; False when the tap was closed: nothing may go."""

@@ -148,7 +148,7 @@ class Worker:
     async def _gather(self) -> list[Unit]:
         """Claim keys, read their truth, and pack what differs into calls. Gives back whatever cannot be read now."""
         loop = asyncio.get_running_loop()
-        most = self._tap.room(max(_READ, self._limit))
+        most = self._tap.room(_READ, self._limit)
         claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
         if not claims:
             return []

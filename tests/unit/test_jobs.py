@@ -132,7 +132,7 @@ async def test_a_closed_tap_lets_nothing_begin_and_sends_home_who_waits() -> Non
 async def test_a_tap_of_its_own_is_open_and_without_a_limit() -> None:
     tap = Tap(free=True)
     assert tap.ready
-    assert tap.room(500) == 500
+    assert tap.room(500, 100) == 500
     for _ in range(1000):
         assert await tap.take(100)
     tap.set(10.0)
@@ -148,9 +148,9 @@ async def test_a_tap_lets_no_more_through_than_its_rate() -> None:
         assert await tap.take(10)
     # 200 documents at 400 a second; the first call and what a full second holds may be ahead
     assert loop.time() - began >= (200 - 10 - 1) / 400 - 0.05
-    assert tap.room(500) == 500
+    assert tap.room(500, 100) == 100
     tap.set(2.0)
-    assert tap.room(500) == 4
+    assert tap.room(500, 100) == 4
 
 
 # what is kept
