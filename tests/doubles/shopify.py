@@ -11,6 +11,7 @@ Prices are kept with two decimals, as the shop's currency has them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -41,6 +42,7 @@ EXCERPT: Final = Path(__file__).with_name("shopify.graphql")
 PATH: Final = "/admin/api/2026-10/graphql.json"
 MUTATION_COST: Final = 10
 ARRAY: Final = 250
+METAFIELDS: Final = 25
 _TERM = re.compile(r'(\w+):(?:"((?:\\.|[^"\\])*)"|(\S+))')
 _IDEMPOTENT = {"inventorySetQuantities", "inventoryActivate"}
 
@@ -82,6 +84,10 @@ class ShopifyShop(Server):
         """What the search knows: variant -> SKU. It may be older than the variants."""
         self.lists: dict[str, tuple[str, dict[int, ListPrice]]] = {}
         """Price list -> its currency and fixed prices."""
+        self.owners: dict[str, str] = {}
+        """gid of a company, company location or customer -> its external id or address."""
+        self.metafields: dict[tuple[str, str, str], str] = {}
+        """(owner, namespace, key) -> value."""
         self.documents: dict[str, tuple[str, list[Json]]] = {}
         """What was asked: name of the operation -> its text and the variables of each call."""
         self.currency, self.taxes_included = "EUR", False
@@ -219,6 +225,17 @@ class ShopifyShop(Server):
             "inventoryItem": item,
         }
 
+    def show_owner(self, id_: str) -> Json:
+        def metafield(_info: Any, key: str, namespace: str) -> Json | None:
+            value = self.metafields.get((id_, namespace, key))
+            if value is None:
+                return None
+            return {"id": "gid://shopify/Metafield/1", "value": value, "compareDigest": digest(value)}
+
+        kind, name = id_.split("/")[-2], self.owners[id_]
+        key = {"defaultEmailAddress": {"emailAddress": name}} if kind == "Customer" else {"externalId": name}
+        return {"__typename": kind, "id": id_, "metafield": metafield, **key}
+
     def show_level(self, variant: Variant, location: str) -> Json:
         def quantities(_info: Any, names: list[str]) -> list[Json]:
             held = variant.levels[location]
@@ -242,6 +259,10 @@ class ShopifyShop(Server):
             ):
                 numbers.append(number)
         return [self.variants[number] for number in numbers]
+
+
+def digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def kept(amount: object) -> str:
@@ -281,8 +302,55 @@ class _Root:
     def nodes(self, _info: Any, ids: list[str]) -> list[Json | None]:
         if len(ids) > ARRAY:
             raise GraphQLError(f"The input array size of {len(ids)} is greater than the maximum allowed of {ARRAY}.")
-        known = {variant.id: variant for variant in self._shop.variants.values()}
-        return [self._shop.show(known[id_]) if id_ in known else None for id_ in ids]
+        shop = self._shop
+        known = {variant.id: variant for variant in shop.variants.values()}
+        return [
+            shop.show(known[id_]) if id_ in known else shop.show_owner(id_) if id_ in shop.owners else None
+            for id_ in ids
+        ]
+
+    def _owners(self, kind: str, first: int | None, after: str | None, query: str | None) -> Json:
+        wanted = [re.sub(r"\\(.)", r"\1", m[2] or m[3] or "").lower() for m in _TERM.finditer(query or "")]
+        ids = [i for i, n in self._shop.owners.items() if f"/{kind}/" in i and (not wanted or n.lower() in wanted)]
+        return _page([self._shop.show_owner(id_) for id_ in ids], first, after)
+
+    def companies(self, _info: Any, first: Any = None, after: Any = None, query: Any = None, **_others: Any) -> Json:
+        return self._owners("Company", first, after, query)
+
+    def companyLocations(
+        self, _info: Any, first: Any = None, after: Any = None, query: Any = None, **_others: Any
+    ) -> Json:
+        return self._owners("CompanyLocation", first, after, query)
+
+    def customers(self, _info: Any, first: Any = None, after: Any = None, query: Any = None, **_others: Any) -> Json:
+        return self._owners("Customer", first, after, query)
+
+    def metafieldsSet(self, _info: Any, metafields: list[Json]) -> Json:
+        errors: list[Json] = []
+        if len(metafields) > METAFIELDS:
+            errors.append(
+                {"code": "LESS_THAN_OR_EQUAL_TO", "message": "Exceeded the maximum of 25.", "field": ["metafields"]}
+            )
+        for n, row in enumerate(metafields):
+            held = self._shop.metafields.get((row["ownerId"], row["namespace"], row["key"]))
+            expected = None if held is None else digest(held)
+            if "compareDigest" in row and row["compareDigest"] != expected:
+                code, message = "STALE_OBJECT", "The resource has been updated since it was loaded."
+            elif row["ownerId"] not in self._shop.owners or "refuse" in row["value"]:
+                code, message = "INVALID_VALUE", "Value is invalid."
+            else:
+                continue
+            errors.append({"code": code, "message": message, "field": ["metafields", str(n)], "elementIndex": n})
+        if errors:
+            return {"metafields": None, "userErrors": errors}
+        for row in metafields:
+            self._shop.metafields[row["ownerId"], row["namespace"], row["key"]] = row["value"]
+        return {"metafields": [], "userErrors": []}
+
+    def metafieldsDelete(self, _info: Any, metafields: list[Json]) -> Json:
+        for row in metafields:
+            self._shop.metafields.pop((row["ownerId"], row["namespace"], row["key"]), None)
+        return {"deletedMetafields": [{"ownerId": row["ownerId"]} for row in metafields], "userErrors": []}
 
     def productVariants(
         self,

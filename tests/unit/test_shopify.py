@@ -32,7 +32,7 @@ def settings(url: str, **change: Any) -> StoreSettings:
         "timeout": 20.0,
         "limits": Limits(),
         "options": OPTIONS,
-        "kinds": {"stock": "stock", "price": "price"},
+        "kinds": {"stock": "stock", "price": "price", "credit": "credit"},
         "memory": ShortMemory(),
     }
     return StoreSettings(**(known | change))
@@ -307,6 +307,75 @@ async def test_two_calls_never_write_one_product_at_a_time(shop: ShopifyShop, st
     assert shop.overlaps == []
 
 
+# Credit
+
+
+def credit(customer: str, limit: str = "5000.50", **more: Any) -> Patch:
+    fields = {"customer": customer, "currency": "EUR", "limit": limit, "available": -3, "hold": False, **more}
+    return Patch(customer, 1, 0, fields, {"customer": customer})
+
+
+@pytest.mark.parametrize(
+    ("customers", "kind", "names"),
+    [
+        ("company", "Company", ["C-1", "c-1", 'C "2"']),
+        ("company_location", "CompanyLocation", ["L-1", "L-2"]),
+        ("customer", "Customer", ["a@x.example", "b@x.example"]),
+    ],
+)
+async def test_credit_is_a_metafield_of_who_buys(
+    shop: ShopifyShop, customers: str, kind: str, names: list[str]
+) -> None:
+    for number in range(60):
+        shop.owners[f"gid://shopify/{kind}/{number}"] = f"z{number}@y.example"
+    for number, name in enumerate(names):
+        shop.owners[f"gid://shopify/{kind}/{100 + number}"] = name
+    store = shopify.create(settings(shop.root, options={**OPTIONS, "customers": customers}))
+    await store.open()
+    patches = [credit(name) for name in names] + [credit(f"z{number}@y.example") for number in range(60)]
+    for _ in range(2):
+        assert {o.status for o in await store.apply("credit", patches)} == {Status.OK}
+    assert len(shop.metafields) == len(patches)
+    fetched = await store.fetch("credit", [patch.id for patch in patches])
+    assert fetched == {patch.id: patch.fields for patch in patches}
+    assert dict([item async for item in store.scan("credit")]) == fetched
+    gone = Patch(names[0], 2, 0, None, {"customer": names[0]})
+    for _ in range(2):
+        assert (await one(store, "credit", gone)).status is Status.OK
+    assert await store.fetch("credit", [names[0]]) == {}
+    await store.close()
+
+
+async def test_credit_is_set_only_over_the_value_that_was_read(shop: ShopifyShop, store: Store) -> None:
+    for number in range(3):
+        shop.owners[f"gid://shopify/Company/{number}"] = f"C-{number}"
+    place = ("gid://shopify/Company/1", "erpsyncd", "credit")
+    shop.before_write = lambda: shop.metafields.update({place: '{"by": "hand"}'})
+    outcomes = await store.apply("credit", [credit("C-0"), credit("C-1"), credit("C-2", note="refuse"), credit("C-9")])
+    assert {o.id: o.status.value for o in outcomes} == {"C-0": "ok", "C-1": "ok", "C-2": "rejected", "C-9": "rejected"}
+    assert "5000.50" in shop.metafields[place]
+
+    def again() -> None:
+        shop.metafields[place] = f'{{"by": "hand", "n": {len(shop.documents["erpsyncdMetafieldsSet"][1])}}}'
+        shop.before_write = again
+
+    shop.before_write = again
+    assert (await one(store, "credit", credit("C-1", "1"))).status is Status.RETRY
+
+
+async def test_credit_of_a_customer_whose_number_moved_is_followed(shop: ShopifyShop, store: Store) -> None:
+    old, new = "gid://shopify/Company/1", "gid://shopify/Company/2"
+    shop.owners[old] = "C-1"
+    await store.apply("credit", [credit("C-1")])
+    shop.owners.update({old: "C-OLD", new: "C-1"})
+    assert (await one(store, "credit", credit("C-1", "7"))).status is Status.OK
+    assert '"limit":"7"' in shop.metafields[new, "erpsyncd", "credit"]
+    shop.owners["gid://shopify/Company/3"] = "C-2"
+    shop.owners["gid://shopify/Company/4"] = "C-2"
+    outcome = await one(store, "credit", credit("C-2"))
+    assert (outcome.status, "2 company" in outcome.error) == (Status.REJECTED, True)
+
+
 # Budget and errors
 
 
@@ -402,7 +471,9 @@ async def test_an_atomic_batch_that_names_no_row_is_halved() -> None:
         ({"options": {**OPTIONS, "price_lists": {"a": True}}}, "store.main.options.price_lists.a"),
         ({"options": {**OPTIONS, "quantity": "reserved"}}, "store.main.options.quantity"),
         ({"options": {**OPTIONS, "colour": 1}}, "store.main.options.colour"),
-        ({"kinds": {"credit": "credit"}}, "store.main.entities"),
+        ({"kinds": {"content": "content"}}, "store.main.entities"),
+        ({"options": {**OPTIONS, "customers": "people"}}, "store.main.options.customers"),
+        ({"options": {**OPTIONS, "namespace": "a b"}}, "store.main.options.namespace"),
         ({"kinds": {"loyalty": ""}}, "store.main.entities"),
     ],
 )

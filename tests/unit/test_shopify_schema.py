@@ -35,7 +35,7 @@ from adapters.store import shopify
 from adapters.store.shopify import documents
 from daemon.model import Patch, Status
 from tests.doubles.shopify import EXCERPT, ShopifyShop
-from tests.unit.test_shopify import HERE, LIST, OPTIONS, TOKEN, price, settings, stock, stocked
+from tests.unit.test_shopify import HERE, LIST, OPTIONS, TOKEN, credit, price, settings, stock, stocked
 
 PACKAGE = "@shopify/dev-mcp@1.16.0"
 ONCE = {**os.environ, "npm_config_fetch_retries": "0"}
@@ -142,8 +142,21 @@ async def test_stock_and_prices_go_through_the_vendors_schema(vendor: GraphQLSch
             [outcome] = await store.apply(entity, [Patch(patch.id, 2, 0, None, patch.identity)])
             assert (outcome.status, outcome.error) == (Status.OK, "")
         assert (HERE in shop.by_sku("B").levels, prices) == (False, {})
-        used = set(shop.documents)
         await store.close()
+        for customers, kind in (
+            ("company", "Company"),
+            ("company_location", "CompanyLocation"),
+            ("customer", "Customer"),
+        ):
+            shop.owners[f"gid://shopify/{kind}/9"] = "c@x.example"
+            store = shopify.create(settings(shop.root, options={**OPTIONS, "customers": customers}))
+            await store.open()
+            patch = credit("c@x.example")
+            for one in (patch, patch, Patch(patch.id, 2, 0, None, patch.identity)):
+                [outcome] = await store.apply("credit", [one])
+                assert (outcome.status, outcome.error) == (Status.OK, "")
+            await store.close()
+        used = set(shop.documents)
     named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
     assert {re.sub(r"[0-9]+$", "", name) for name in used} == {
         re.sub(r"[0-9]+$", "", match[1]) for match in named if match is not None

@@ -132,12 +132,19 @@ class Articles:
         return shown
 
     async def pages(
-        self, document: str, field: str, query: str | None, *, background: bool = False, size: int = 100
+        self,
+        document: str,
+        field: str,
+        query: str | None,
+        more: Mapping[str, Any] | None = None,
+        *,
+        background: bool = False,
+        size: int = 100,
     ) -> AsyncIterator[Json]:
         """Every node of a connection that the document reads with `$query`, `$first` and `$after`."""
         after = None
         while True:
-            variables = {"query": query, "first": size, "after": after}
+            variables = {**(more or {}), "query": query, "first": size, "after": after}
             data = await self._client.run(document, variables, background=background)
             connection = self._client.shape(data.get(field), dict, f'an object "{field}"')
             for node in connection["nodes"]:

@@ -1,4 +1,4 @@
-"""The GraphQL documents of stock and prices, version 2026-10 of the Admin API.
+"""The GraphQL documents of the adapter, version 2026-10 of the Admin API.
 
 Invariant: each has a name of its own, by which its cost is remembered; values travel as variables, never in the text.
 """
@@ -93,6 +93,46 @@ BREAKS_SET: Final = """mutation erpsyncdBreaksSet($list: ID!, $input: QuantityPr
     userErrors { field message code }
   }
 }"""
+
+
+METAFIELDS_SET: Final = """mutation erpsyncdMetafieldsSet($metafields: [MetafieldsSetInput!]!) {
+  metafieldsSet(metafields: $metafields) {
+    metafields { id }
+    userErrors { field message code elementIndex }
+  }
+}"""
+
+METAFIELDS_DELETE: Final = """mutation erpsyncdMetafieldsDelete($metafields: [MetafieldIdentifierInput!]!) {
+  metafieldsDelete(metafields: $metafields) {
+    deletedMetafields { ownerId }
+    userErrors { field message }
+  }
+}"""
+
+_META: Final = "metafield(namespace: $namespace, key: $key) { value compareDigest }"
+
+
+def _owners(name: str, field: str, fields: str) -> str:
+    head = "$query: String, $first: Int!, $after: String, $namespace: String!, $key: String!"
+    return f"""query erpsyncd{name}({head}) {{
+  {field}(first: $first, after: $after, query: $query, sortKey: ID) {{
+    nodes {{ {fields} {_META} }}
+    pageInfo {{ hasNextPage endCursor }}
+  }}
+}}"""
+
+
+COMPANIES: Final = _owners("Companies", "companies", "id externalId")
+COMPANY_LOCATIONS: Final = _owners("CompanyLocations", "companyLocations", "id externalId")
+CUSTOMERS: Final = _owners("Customers", "customers", "id defaultEmailAddress { emailAddress }")
+
+OWNERS_READ: Final = f"""query erpsyncdOwnersRead($ids: [ID!]!, $namespace: String!, $key: String!) {{
+  nodes(ids: $ids) {{
+    ... on Company {{ id externalId {_META} }}
+    ... on CompanyLocation {{ id externalId {_META} }}
+    ... on Customer {{ id defaultEmailAddress {{ emailAddress }} {_META} }}
+  }}
+}}"""
 
 
 def activate(count: int, quantity: str) -> str:

@@ -14,7 +14,8 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from daemon.errors import ConfigError
 
-KINDS: Final = ("stock", "price")
+KINDS: Final = ("stock", "price", "credit")
+OWNERS: Final = ("company", "company_location", "customer")
 QUANTITIES: Final = ("available", "on_hand")
 
 
@@ -28,6 +29,11 @@ class Options:
     """Which quantity of Shopify's the ERP's `available` is: available or on_hand."""
     price_lists: Mapping[str, str]
     """ERP's price list, or `list|CURRENCY` -> PriceList. Without one the default list is the variant's own price."""
+
+    customers: str
+    """What the ERP's customer is in the shop: company or company_location by its external id, customer by its address."""
+    namespace: str
+    """Namespace of the metafields."""
 
     def price_list(self, name: str, currency: str) -> str | None:
         """The shop's price list; None where the variant's own price is meant. KeyError when it is not mapped."""
@@ -56,7 +62,7 @@ class _Reader:
                     where=f"{self._where}.entities",
                     hint=f"Give [entity.{entity}] one of the kinds {', '.join(KINDS)}, or show it in another store.",
                 )
-        known = {"locations", "quantity", "price_lists"}
+        known = {"locations", "quantity", "price_lists", "customers", "namespace"}
         if unknown := sorted(self._given.keys() - known):
             raise self._wrong(
                 unknown[0], "is no option of the adapter shopify", f"It knows {', '.join(sorted(known))}."
@@ -65,6 +71,8 @@ class _Reader:
             locations=self._ids("locations", "Location"),
             quantity=self._word("quantity", "available", QUANTITIES),
             price_lists=self._ids("price_lists", "PriceList"),
+            customers=self._word("customers", "company", OWNERS),
+            namespace=self._namespace(),
         )
         if "stock" in self._kinds.values() and not made.locations:
             raise self._wrong(
@@ -99,3 +107,9 @@ class _Reader:
                 name, "name one Location twice", "Two stocks cannot be shown in one place; add them in SQL."
             )
         return found
+
+    def _namespace(self) -> str:
+        value = self._given.get("namespace", "erpsyncd")
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{3,255}", value):
+            raise self._wrong("namespace", "is no namespace of metafields", 'An example is "erpsyncd".')
+        return value

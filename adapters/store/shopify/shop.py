@@ -15,6 +15,7 @@ from adapters.store.base import StoreSettings
 from adapters.store.shopify import documents
 from adapters.store.shopify.articles import Articles
 from adapters.store.shopify.client import Client
+from adapters.store.shopify.credit import Credit
 from adapters.store.shopify.options import options_of
 from adapters.store.shopify.price import Prices
 from adapters.store.shopify.results import Results
@@ -37,6 +38,7 @@ class ShopifyStore:
         articles = Articles(self._client, settings.memory)
         self._stock = Stock(self._client, articles, options, settings.memory, settings.name)
         self._prices = Prices(self._client, articles, options)
+        self._credit = Credit(self._client, articles, options, settings.memory)
 
     async def open(self) -> None:
         await self._client.transport.open()
@@ -81,5 +83,10 @@ class ShopifyStore:
         except (KeyError, TypeError, IndexError, AttributeError):
             raise self._client.transport.wrong_shape("what the Admin API says") from None
 
-    def _part(self, entity: str) -> Stock | Prices:
-        return self._prices if self._kinds.get(entity, entity) == "price" else self._stock
+    def _part(self, entity: str) -> Stock | Prices | Credit:
+        match self._kinds.get(entity, entity):
+            case "price":
+                return self._prices
+            case "credit":
+                return self._credit
+        return self._stock
