@@ -6,7 +6,7 @@ the columns it needs. Read-only queries on the catalogue; nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,6 +53,8 @@ class Findings:
     """Partition -> partitioned table."""
     published: dict[str, str] = field(default_factory=dict)
     """Published table -> replica identity."""
+    closed: set[str] = field(default_factory=set)
+    """Watched tables whose columns the reading role may not look at."""
     uncarried: dict[str, set[str]] = field(default_factory=dict)
     """Partition -> columns that its replica identity does not carry."""
     indexed: set[tuple[str, str]] = field(default_factory=set)
@@ -244,10 +246,11 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
                     raise
                 except ErpsyncError as exc:  # the role may not enter the schema
                     found.problems.append(exc)
-                    continue
+                    found.closed.add(watch.table)
+                    rows = []
                 columns[watch.table] = {row["name"]: row for row in rows}
             known = columns[watch.table]
-            if not known:
+            if not known and watch.table not in found.closed:
                 found.add(f"{where}.table", f"there is no table {watch.table}", "Correct the name.", config=True)
                 continue
             if not {watch.table, *leaves.get(watch.table, [])} & found.published.keys():
@@ -257,15 +260,9 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
                     f"ALTER PUBLICATION {quote_name(config.erp.publication)} ADD TABLE {quote(watch.table)};",
                     code="E-PUBLICATION-TABLE",
                 )
-            carried = {row["name"] for row in known.values() if row["in_identity"]}
-            for leaf in leaves.get(watch.table, []):
-                if carried & found.uncarried.get(leaf, set()):
-                    found.add(
-                        "erp.publication",
-                        f"the replica identity of partition {leaf} tells less than that of {watch.table}",
-                        "Give both the same (ALTER TABLE ... REPLICA IDENTITY ...).",
-                        code="E-IDENTITY",
-                    )
+            if watch.table in found.closed:
+                continue
+            _identities(watch.table, leaves.get(watch.table, []), known, found)
             name = watch.key or watch.column or ""
             column = known.get(name)
             place = f"{where}.{'key' if watch.key else 'column'}"
@@ -302,6 +299,19 @@ async def _extract(erp: Erp, batch: Batch, found: Findings) -> None:
         raise
     except ErpsyncError as exc:
         found.problems.append(exc)
+
+
+def _identities(table: str, leaves: Iterable[str], columns: Mapping[str, asyncpg.Record], found: Findings) -> None:
+    """A partition must carry what its parent's identity carries: rows are known by that."""
+    carried = {row["name"] for row in columns.values() if row["in_identity"]}
+    for leaf in leaves:
+        if carried & found.uncarried.get(leaf, set()):
+            found.add(
+                "erp.publication",
+                f"the replica identity of partition {leaf} tells less than that of {table}",
+                "Give both the same (ALTER TABLE ... REPLICA IDENTITY ...).",
+                code="E-IDENTITY",
+            )
 
 
 async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:
