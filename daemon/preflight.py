@@ -6,7 +6,7 @@ the columns it needs. Read-only queries on the catalogue; nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
