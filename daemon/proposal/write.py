@@ -119,6 +119,6 @@ def _text(value: str) -> str:
 
 
 def _block(sql: str) -> str:
-    if "'''" in sql or any(ord(c) < 32 and c != "\n" for c in sql):
+    if "'''" in sql or any((ord(c) < 32 and c != "\n") or c == "\x7f" for c in sql):
         return _text(sql)
     return f"'''\n{textwrap.indent(sql, '  ')}'''"
