@@ -62,7 +62,7 @@ def stock(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 
 def prices(rows: list[dict[str, Any]], quantities: tuple[int, ...]) -> dict[str, Any]:
-    """By sku and list: what one sale unit costs at each quantity."""
+    """By sku and list: what one sale unit costs at each quantity; None where there is no price."""
     ids = {row["id"]: row["code"] for row in rows}
     made: dict[str, Any] = {}
     lists = read("product.price_list", search("product.price_list", []), ["name", "tax_included"])
@@ -72,11 +72,8 @@ def prices(rows: list[dict[str, Any]], quantities: tuple[int, ...]) -> dict[str,
             # those that only fill the shelves are alike: one piece is enough
             asked = [number for number, sku in ids.items() if quantity == 1 or not sku.startswith("FIL")]
             for row in read("product.product", asked, ["sale_price_uom"], **context):
-                if row["sale_price_uom"] is not None:
-                    place = made.setdefault(
-                        f"{ids[row['id']]}|{entry['name']}", {"tax_included": entry["tax_included"]}
-                    )
-                    place[str(quantity)] = str(row["sale_price_uom"])
+                place = made.setdefault(f"{ids[row['id']]}|{entry['name']}", {"tax_included": entry["tax_included"]})
+                place[str(quantity)] = None if row["sale_price_uom"] is None else str(row["sale_price_uom"])
     return made
 
 

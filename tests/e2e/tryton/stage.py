@@ -82,14 +82,16 @@ def _prices(said: dict[str, Any], held: dict[str, Any], *, gone_is_zero: bool) -
         shown.setdefault(place, {})[Decimal(fields["min_quantity"])] = Decimal(fields["amount"])
         if place in said and said[place]["tax_included"] != fields["tax_included"]:
             yield f"{place}: tax_included is {fields['tax_included']}"
-    for place in said.keys() | shown.keys():
-        for quantity, amount in said.get(place, {"1": "0"}).items():
+    for place, asked in said.items():
+        for quantity, amount in asked.items():
             if quantity == "tax_included":
                 continue
             steps = [step for step in shown.get(place, {}) if step <= Decimal(quantity)]
             price = shown[place][max(steps)] if steps else None
-            if place not in said or price != Decimal(amount):
-                yield f"{place} at {quantity}: shown {price}, Tryton says {amount if place in said else None}"
+            if price != (None if amount is None else Decimal(amount)):
+                yield f"{place} at {quantity}: shown {price}, Tryton says {amount}"
+    for place in shown.keys() - said.keys():
+        yield f"{place}: shown {shown[place]}, and Tryton knows nothing of it"
 
 
 @dataclass
