@@ -121,4 +121,5 @@ def _text(value: str) -> str:
 def _block(sql: str) -> str:
     if "'''" in sql or any((ord(c) < 32 and c != "\n") or c == "\x7f" for c in sql):
         return _text(sql)
-    return f"'''\n{textwrap.indent(sql, '  ')}'''"
+    indented = "\n".join(f"  {line}" if line else line for line in sql.split("\n"))
+    return f"'''\n{indented}'''"
