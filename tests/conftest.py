@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
+from daemon.dba.facts import READ_ROLE, REPLICATION_ROLE
 from daemon.demo.embedded import Cluster
 from daemon.demo.installation import server_version, system_bin_dirs, wheel_bin_dir
 from tests.waiting import until
@@ -138,6 +139,9 @@ async def drop_database(cluster: Cluster, name: str) -> None:
 
         await until(slots_gone, within=20.0, what=f"the slots of {name} are dropped")
         await admin.execute(f'drop database if exists "{name}" with (force)')
+        for role in (READ_ROLE, REPLICATION_ROLE):  # roles are the whole server's: the next test finds none
+            with contextlib.suppress(asyncpg.DependentObjectsStillExistError):  # another database uses them still
+                await admin.execute(f"drop role if exists {role}")
     finally:
         await admin.close()
 
