@@ -47,6 +47,7 @@ class ContentJob(Job):
 
     at_first = True
     unit = "documents"
+    often = True
 
     def __init__(
         self,

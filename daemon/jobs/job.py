@@ -149,7 +149,7 @@ class Job(ABC):
                     await self._sleep(_TICK_S)
                     continue
                 self.history = [self.open, *self.history[:9]]
-                log.info("batch", f"job {self.name} begins", job=self.name)
+                self._tell(f"job {self.name} begins", asked=self.open.asked)
             else:
                 log.info("batch", f"job {self.name} goes on", job=self.name)
             await self._finish(self.open)
@@ -216,11 +216,15 @@ class Job(ABC):
             self._told(self.name, run.ended / 1e6)
             if run.high is not None:
                 self._high = run.high
-        log.info(
-            "batch", f"job {self.name}: {result.value}, {run.rows} {self.unit} in {took}", job=self.name, rows=run.rows
-        )
+        text = f"job {self.name}: {result.value}, {run.rows} {self.unit} in {took}"
+        self._tell(text, asked=run.asked or run.rows > 0 or result is not Result.DONE, rows=run.rows)
 
     unit = "rows"
+    often = False
+    """Its runs by the clock come often and mostly find nothing: those are not worth a line."""
+
+    def _tell(self, text: str, *, asked: bool, **fields: Any) -> None:
+        (log.debug if self.often and not asked else log.info)("batch", text, job=self.name, **fields)
 
     async def _sleep(self, seconds: float) -> None:
         """Wait, but not beyond a request or a cancellation."""
