@@ -141,3 +141,17 @@ def test_an_adapter_refuses_the_entities_that_its_sheet_does_not_name_and_no_oth
     except ConfigError as error:
         where = error.where
     assert (where != "store.main.entities") == promised
+
+
+def test_the_table_of_stores_promises_nothing_beyond_the_sheets() -> None:
+    lines = (ROOT / "docs" / "stores.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    head, _, *rest = rows
+    assert head == ["adapter", *KINDS, "vendor's server"]
+    assert rest
+    for first, *words, server in rest:
+        [name] = re.findall(r"`(\w+)`", first)
+        known = sheet(name)
+        assert set(words) <= {"done", "refused"}
+        assert {kind for kind, word in zip(KINDS, words, strict=True) if word == "done"} <= set(known["entities"])
+        assert server != "yes" or known["vendor_server"]
