@@ -2,7 +2,8 @@
 
 Invariant: before a call leaves it is on disk that its keys may show something else than what was acknowledged, so that
 neither a lost answer nor a crash lets a value that returned to the acknowledged one pass for unchanged. Only the store's
-answer ends the doubt. While the disk takes nothing calls go on: then the doubt outlives everything but a crash.
+answer ends the doubt. While the disk takes nothing calls go on: then the doubt outlives everything but a crash. Versions
+grow in the same way: what a call may have shown is on disk, so that a clock that was set back gives no lower one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from daemon.mapping import Change
-from daemon.model import Key, Outcome, Status
+from daemon.model import Key, Micros, Outcome, Status
 from daemon.state import StateFile, json_list
 
 _DEPART = "insert or ignore into flight (queue, key) select ?, value from json_each(?)"
+_STAMP = "insert into stamp (queue, newest) values (?, ?) on conflict do update set newest = excluded.newest"
 _ARRIVE = "delete from flight where queue = ? and key in (select value from json_each(?))"
 
 
@@ -24,6 +26,9 @@ class Flights:
         self._state = state
         self._queue = queue
         self._keys: set[Key] = {key for (key,) in state.query("select key from flight where queue = ?", (queue,))}
+        self._newest = self._noted = max(
+            (n for (n,) in state.query("select newest from stamp where queue = ?", (queue,))), default=0
+        )
 
     def __contains__(self, key: Key) -> bool:
         return key in self._keys
@@ -41,8 +46,16 @@ class Flights:
             self._state.append(_DEPART, self._queue, json_list(new))
         return before
 
+    def stamp(self, clock: Micros) -> Micros:
+        """What the versions of the next documents start from: our clock, and above all that a call may have carried."""
+        self._newest = max(self._newest + 1, clock)
+        return self._newest
+
     async def secured(self) -> None:
-        """Wait until all that was appended is on disk, but not for a disk that takes nothing."""
+        """Wait until all that was appended is on disk, stamps included, but not for a disk that takes nothing."""
+        if self._noted < self._newest:
+            self._noted = self._newest
+            self._state.append(_STAMP, self._queue, self._newest)
         await self._state.secured()
 
     def arrive(self, keys: Iterable[Key]) -> None:

@@ -88,6 +88,7 @@ _MIGRATIONS = (
     create table batch_cursor (
         job text not null, queue integer not null, cursor, done integer not null, primary key (job, queue)) without rowid;
     """,
+    "create table stamp (queue integer primary key, newest integer not null)",
 )
 
 

@@ -197,13 +197,13 @@ class Worker:
     async def _compare(
         self, claims: dict[Key, Claim], documents: dict[Key, Documents], known: dict[Key, KeyDocuments]
     ) -> list[Unit]:
-        now = self._clock()
+        now, stamp = self._clock(), self._flights.stamp(self._clock())
         none: Documents = {}
         found: dict[Key, list[Change]] = {}
         for key, claim in claims.items():
             since = claim.since or now + self._offset()
             sure = key not in self._flights and key not in self.insisted
-            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, now, sure=sure)
+            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, stamp, sure=sure)
             if changes:
                 found[key] = changes
         if not found:

@@ -96,3 +96,23 @@ def test_a_document_that_may_be_there_is_remembered(
 
 def test_documents_that_a_call_may_be_the_first_to_show_are_known_before_it() -> None:
     assert appearing([change(b"old", b"new"), change(None, b"new")]) == [("a", VERSION, b"new")]
+
+
+async def test_versions_grow_over_a_kill_and_a_clock_that_is_set_back(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    assert flights.stamp(1_000) == 1_000
+    sent = flights.stamp(500)  # set back while it runs
+    assert sent > 1_000
+    await flights.secured()  # the call leaves; a kill follows
+    assert Flights(state, 1).stamp(10) > sent
+    assert Flights(state, 1).stamp(9_000) == 9_000  # a clock that is right again is followed
+    assert Flights(state, 2).stamp(10) == 10
+
+
+async def test_a_stamp_that_no_call_carried_costs_no_write_of_its_own(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    flights.stamp(1_000)
+    await flights.secured()
+    before = state.flushed
+    await flights.secured()
+    assert state.flushed == before
