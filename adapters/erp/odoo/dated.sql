@@ -1,9 +1,9 @@
 with turned as (
   select r.* from product_pricelist_item r
-   where r.date_start > $1::timestamptz at time zone 'utc' and r.date_start <= $2::timestamptz at time zone 'utc'
-      -- a rule holds through its last second
-      or r.date_end + interval '1 second' > $1::timestamptz at time zone 'utc'
-         and r.date_end + interval '1 second' <= $2::timestamptz at time zone 'utc'
+    -- Odoo compares whole seconds: a rule begins with the first whole one and holds through its last
+    cross join lateral (values (date_trunc('second', r.date_start + interval '999999 microseconds')),
+                               (date_trunc('second', r.date_end) + interval '1 second')) turn(at)
+   where turn.at > $1::timestamptz at time zone 'utc' and turn.at <= $2::timestamptz at time zone 'utc'
 )
 select r.product_id from turned r where r.applied_on = '0_product_variant'
 union
