@@ -50,7 +50,7 @@ EVENTS: Final[dict[str, str]] = {
     "poll_back": "A poll rule works again, with how long it did not.",
     "backfill": "A scan of all keys of an entity begins, goes on or ends.",
     "reconcile": "A comparison with the store begins or ends, with what differed.",
-    "batch": "A batch job begins or ends.",
+    "batch": "A batch job begins or ends. A run by the clock that found no document to send is told at level debug alone.",
     "batch_failed": "A batch job failed; its next run is as scheduled.",
     "store_lost": "A store does not answer or refuses all calls.",
     "store_back": "A store takes calls again, with how long it did not.",
