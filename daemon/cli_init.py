@@ -235,9 +235,11 @@ def _drafts(
 
 def _written(text: str, dsn: Dsn) -> str:
     """The address as the file may have it: with a password, the name of a variable instead."""
+    from daemon.proposal.write import toml_text
+
     if dsn.redacted() != text:
         return f'{{ env = "{_DSN_ENV}" }}'
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return toml_text(text)
 
 
 def _checked(text: str) -> None:

@@ -57,7 +57,7 @@ def _lines(drafts: Sequence[Draft], setting: Setting) -> Iterator[str]:
     yield 'on_gap = "resync"               # compare everything again; "halt" waits for a person'
     yield ""
     yield "[state]"
-    yield f"path = {_text(setting.state)}"
+    yield f"path = {toml_text(setting.state)}"
     yield ""
     yield "[status]"
     yield 'listen = "127.0.0.1:8484"'
@@ -66,10 +66,10 @@ def _lines(drafts: Sequence[Draft], setting: Setting) -> Iterator[str]:
     yield ""
     yield ""
     yield "[store.main]"
-    yield f"adapter = {_text(setting.adapter)}"
-    yield f"url = {_text(setting.url)}"
-    yield f"token = {{ env = {_text(setting.token_env)} }}"
-    yield f"entities = [{', '.join(_text(draft.kind) for draft in drafts)}]"
+    yield f"adapter = {toml_text(setting.adapter)}"
+    yield f"url = {toml_text(setting.url)}"
+    yield f"token = {{ env = {toml_text(setting.token_env)} }}"
+    yield f"entities = [{', '.join(toml_text(draft.kind) for draft in drafts)}]"
     yield "rate = { per_second = 50, burst = 100 }"
     if any(draft.kind == "content" for draft in drafts):
         yield ""
@@ -87,39 +87,39 @@ def _entity(draft: Draft) -> Iterator[str]:
     for note in draft.notes:
         yield from textwrap.wrap(f"{note}.", 110, initial_indent="# Check: ", subsequent_indent="#        ")
     yield f"[{name}]"
-    yield f"lane = {_text('batch' if draft.kind == 'content' else 'fast')}"
-    yield f"target = {_text(_TARGETS[draft.kind])}"
-    yield f"key_type = {_text(draft.key_type)}"
-    yield f"missing = {_text(_MISSING.get(draft.kind, 'unpublish'))}"
+    yield f"lane = {toml_text('batch' if draft.kind == 'content' else 'fast')}"
+    yield f"target = {toml_text(_TARGETS[draft.kind])}"
+    yield f"key_type = {toml_text(draft.key_type)}"
+    yield f"missing = {toml_text(_MISSING.get(draft.kind, 'unpublish'))}"
     yield f"sql = {_block(draft.sql)}"
-    yield f"all_keys = {_text(draft.all_keys)}"
+    yield f"all_keys = {toml_text(draft.all_keys)}"
     for watch in draft.watches:
         yield ""
         yield f"[[{name}.watch]]"
         if watch.why:
             yield f"# {watch.why}"
-        yield f"table = {_text(watch.table)}"
+        yield f"table = {toml_text(watch.table)}"
         if watch.key:
-            yield f"key = {_text(watch.key)}"
+            yield f"key = {toml_text(watch.key)}"
         else:
-            yield f"column = {_text(watch.column)}"
-            yield f"keys = {_text(watch.keys)}"
+            yield f"column = {toml_text(watch.column)}"
+            yield f"keys = {toml_text(watch.keys)}"
     for poll in draft.polls:
         yield ""
         yield f"[[{name}.poll]]"
         yield f"# {poll.why}"
-        yield f"name = {_text(poll.name)}"
+        yield f"name = {toml_text(poll.name)}"
         yield 'every = "10s"'
-        yield f"keys = {_text(poll.keys)}"
+        yield f"keys = {toml_text(poll.keys)}"
 
 
-def _text(value: str) -> str:
+def toml_text(value: str) -> str:
     """A basic string; JSON's escapes are TOML's, save for the delete character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _block(sql: str) -> str:
     if "'''" in sql or any((ord(c) < 32 and c != "\n") or c == "\x7f" for c in sql):
-        return _text(sql)
+        return toml_text(sql)
     indented = "\n".join(f"  {line}" if line else line for line in sql.split("\n"))
     return f"'''\n{indented}'''"
