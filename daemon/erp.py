@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,8 @@ _LOCAL_EPOCH = dt.datetime(2000, 1, 1)  # noqa: DTZ001 -- a timestamp without ti
 _EPOCH = _LOCAL_EPOCH.replace(tzinfo=dt.UTC)
 _LONG = 400  # digits of a whole number from which on Python refuses, or takes its time, to make an int of it
 
+_NO_TLS = "rejected SSL upgrade"  # all that the driver says of a server that speaks no TLS
+_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # the line went, whatever it carried
 _AUTH = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 _GONE = (
     asyncpg.PostgresConnectionError,
@@ -71,6 +74,9 @@ def translate(exc: Exception, where: str) -> ErpsyncError:
     """The one place where asyncpg's exceptions become ours."""
     if isinstance(exc, ErpsyncError):
         return exc
+    if (tls := _tls(exc)) is not None:
+        message, hint = tls
+        return SourceError(message, where=where, code="E-SOURCE-TLS", hint=hint)
     if isinstance(exc, _AUTH):
         return SourceError(
             f"the ERP refused the login: {_words(exc)}",
@@ -110,6 +116,28 @@ def translate(exc: Exception, where: str) -> ErpsyncError:
             hint="Correct the SQL there.",
         )
     return SourceError(f"{type(exc).__name__}: {exc}", where=where)
+
+
+def _tls(exc: Exception) -> tuple[str, str] | None:
+    """What is wrong with the encryption and the remedy; None where it is something else."""
+    if isinstance(exc.__cause__, ssl.SSLError):  # the server looked at our certificate when the driver was past that
+        exc = exc.__cause__
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of the ERP's server is not trusted: {exc.verify_message or _words(exc)}",
+            "Check host and sslrootcert in the DSN, and the names and dates of the server's certificate.",
+        )
+    if isinstance(exc, ssl.SSLError) and not isinstance(exc, _CUT):
+        return (
+            f"TLS with the ERP's server failed: {exc.reason or _words(exc)}",
+            "Check sslcert, sslkey and sslrootcert in the DSN, and ssl_ca_file of the server.",
+        )
+    if isinstance(exc, ConnectionError) and _NO_TLS in str(exc):
+        return (
+            "the DSN asks for TLS, and the ERP's server speaks none",
+            "Turn ssl on in PostgreSQL. Without TLS the password and every value can be read on the way.",
+        )
+    return None
 
 
 def _words(exc: Exception) -> str:

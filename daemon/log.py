@@ -215,7 +215,10 @@ def flush() -> None:
 
 
 class Edge:
-    """Something that is there or lost: one line when it is lost, one when it is back, nothing in between."""
+    """Something that is there or lost: one line when it is lost, one when it is back.
+
+    In between only one more, where it turns out that a person must act.
+    """
 
     def __init__(
         self,
@@ -228,16 +231,18 @@ class Edge:
     ) -> None:
         self._lost, self._back, self._level, self._clock, self._fields = lost, back, level, clock, fields
         self._since: float | None = None
+        self._grave = False
 
     @property
     def is_down(self) -> bool:
         return self._since is not None
 
-    def down(self, msg: str, **fields: Any) -> bool:
-        """It is lost. True (and a line) only the first time."""
-        if self._since is not None:
+    def down(self, msg: str, *, grave: bool = False, **fields: Any) -> bool:
+        """It is lost. True (and a line) only the first time, and the first time that it is `grave`."""
+        if self._since is not None and (self._grave or not grave):
             return False
-        self._since = self._clock()
+        self._since = self._clock() if self._since is None else self._since
+        self._grave = grave
         event(self._lost, msg, self._level, **{**self._fields, **fields})
         return True
 
@@ -246,7 +251,7 @@ class Edge:
         if self._since is None:
             return False
         away = self._clock() - self._since
-        self._since = None
+        self._since, self._grave = None, False
         known = {**self._fields, **fields, "away_s": round(away, 3)}
         event(self._back, f"{msg} after {format_seconds(away)}", "info", **known)
         return True

@@ -104,15 +104,15 @@ class Source:
                     if not self.streamed:
                         raise
                     # it streamed before: stay, say why, and go on as soon as it is mended
-                    self._lost(str(exc), exc.code)
+                    self._lost(str(exc), exc.code, grave=True)
                     await asyncio.sleep(_DEGRADED_S)
         finally:
             await self._keeper.close()
 
-    def _lost(self, reason: str, code: str) -> None:
+    def _lost(self, reason: str, code: str, *, grave: bool = False) -> None:
         self.state, self.reason = "lost", reason
         self._metrics.error(code)
-        self._edge.down(reason, code=code)
+        self._edge.down(reason, grave=grave, code=code)
 
     async def poll(self) -> None:
         """mode = "poll": the same daemon on poll rules alone; for its life."""

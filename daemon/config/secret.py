@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -19,6 +20,8 @@ from pydantic_core import CoreSchema, core_schema
 from daemon.config.values import Surroundings, surroundings
 
 MASK = "***"
+_FILES = {"sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL"}
+"""What the driver reads from files: its name in a URL, and the variable that stands in for it."""
 _FORMS = '{ credential = "name" }, { env = "NAME" } or { file = "path" }'
 _SCHEMA: JsonSchemaValue = {
     "anyOf": [
@@ -198,8 +201,24 @@ def _parse_dsn(text: str, env: Mapping[str, str]) -> tuple[str, str, str]:
     database = database or env.get("PGDATABASE") or user
     if not database:
         raise ValueError("names no database; write postgresql://user@host:5432/database or set PGDATABASE")
+    _look_at_files(options, env)
     hidden = [(key, MASK if "password" in key.lower() else value) for key, value in query]
     shown = f"{parts.scheme}://{name}{f'{colon}{MASK}' if password else ''}{at}{hosts}{parts.path}"
     if hidden:
         shown += "?" + urlencode(hidden, safe="/:*,", quote_via=quote)
     return shown, database, user
+
+
+def _look_at_files(options: Mapping[str, str], env: Mapping[str, str]) -> None:
+    """A file that is not there looks to the driver like a server that is not. Raises ValueError."""
+    if (options.get("sslmode") or env.get("PGSSLMODE")) == "disable":
+        return
+    for option, variable in _FILES.items():
+        name = options.get(option) or env.get(variable)
+        if name == "system" and option == "sslrootcert":
+            raise ValueError(f"{option}=system is not known here; name the system's file of authorities")
+        try:
+            if name:
+                Path(name).open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{option} names a file that cannot be read ({error.strerror}): {name}") from None

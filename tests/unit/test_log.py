@@ -201,6 +201,20 @@ def test_loss_and_recovery_are_one_line_each(lines: Lines, clock: Clock) -> None
     assert lost["store"] == back["store"] == "main"
 
 
+def test_a_loss_that_a_person_must_end_is_told_once_more(lines: Lines, clock: Clock) -> None:
+    edge = log.Edge("erp_lost", "erp_back", clock=clock)
+    assert edge.down("restarts")
+    clock.now += 1
+    assert edge.down("the certificate has expired", grave=True)
+    assert not edge.down("restarts")
+    assert not edge.down("the certificate has expired", grave=True)
+    clock.now += 1
+    assert edge.up("back")
+    assert edge.down("restarts")
+    assert edge.down("the certificate has expired", grave=True)
+    assert [line.get("away_s") for line in lines()] == [None, None, 2.0, None, None]
+
+
 def test_libraries_speak_through_the_same_log(lines: Lines) -> None:
     logging.getLogger("asyncio").error("Task exception was never retrieved %s", "x")
     logging.getLogger("aiohttp.client").debug("noise")
