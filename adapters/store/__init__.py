@@ -9,6 +9,7 @@ from adapters.store.base import StoreFactory
 _MODULES = {
     "http": "adapters.store.http",
     "magento": "adapters.store.magento",
+    "medusa": "adapters.store.medusa",
     "shopify": "adapters.store.shopify",
     "vendure": "adapters.store.vendure",
     "woocommerce": "adapters.store.woocommerce",

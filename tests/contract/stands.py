@@ -12,6 +12,7 @@ from tests.contract.stand import Stand
 _STANDS = {
     "http": "tests.contract.stand_http:HttpStand",
     "magento": "tests.contract.stand_magento:MagentoStand",
+    "medusa": "tests.contract.stand_medusa:MedusaStand",
     "shopify": "tests.contract.stand_shopify:ShopifyStand",
     "vendure": "tests.contract.stand_vendure:VendureStand",
     "woocommerce": "tests.contract.stand_woocommerce:WooStand",

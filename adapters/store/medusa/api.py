@@ -1,0 +1,145 @@
+"""Calls of Medusa's admin API: lists page by page and by names, writes, and what an error in an answer means.
+
+Invariant: a list counts as one only when the answer has it under its name, with a text `id` in every record. What another
+call changed meanwhile (an id that is gone, a level that is there by now, a conflict) is E-STORE-BUSY: the next look tells.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from adapters.store import answers
+from adapters.store.base import StoreSettings
+from adapters.store.transport import Answer, Transport
+from daemon.errors import Retry, StoreError
+
+PAGE: Final = 1000
+NAMES: Final = 200
+QUERY_BYTES: Final = 6000
+"""Most bytes of names in one address; servers and proxies take about 8000."""
+
+Record = Mapping[str, Any]
+
+
+class Api:
+    """The admin API of one shop. A secret key is the user name of HTTP Basic; the password is empty."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        pair = f"{settings.token}:"
+        encoded = b64encode(pair.encode()).decode()
+        self.transport = Transport(
+            settings.name,
+            settings.url,
+            headers={"Authorization": f"Basic {encoded}"} if settings.token else {},
+            secrets=[settings.token, pair, encoded] if settings.token else [],
+            timeout=settings.timeout,
+            connections=settings.limits.concurrency + 2,
+            pace=settings.pace,
+        )
+
+    async def pages(self, path: str, name: str, fields: str, **query: str) -> AsyncIterator[list[Record]]:
+        """All records of a list, page by page in the order of their ids, which is that of their making."""
+        offset = 0
+        while True:
+            words = {**query, "fields": fields, "order": "id", "limit": str(PAGE), "offset": str(offset)}
+            records = self.records(await self._get(path, words.items()), name)
+            if records:
+                yield records
+            offset += len(records)
+            if len(records) < PAGE:
+                return
+
+    async def all(self, path: str, name: str, fields: str) -> list[Record]:
+        """All records of a list."""
+        return [record async for page in self.pages(path, name, fields) for record in page]
+
+    async def named(self, path: str, name: str, fields: str, field: str, values: Iterable[str]) -> list[Record]:
+        """The records whose field is one of the values."""
+        found: list[Record] = []
+        for part in in_parts(values, len(field) + 4):
+            words = [(f"{field}[]", value) for value in part]
+            words += [("fields", fields), ("limit", str(PAGE))]
+            found += self.records(await self._get(path, words), name)
+        return found
+
+    async def search(self, path: str, name: str, fields: str, text: str) -> list[Record]:
+        """The records that Medusa's own text search finds: more than were meant, to be looked through."""
+        words = [("q", text), ("fields", fields), ("limit", str(PAGE))]
+        return self.records(await self._get(path, words), name)
+
+    async def _get(self, path: str, words: Iterable[tuple[str, str]]) -> Any:
+        query = "&".join(f"{quote(key, safe='[]')}={quote(value, safe=',*', errors='replace')}" for key, value in words)
+        return await self._call("GET", path, query, None, repeat=True)
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], fields: str = "", *, adds: bool = False
+    ) -> Mapping[str, Any]:
+        """The answer to a write. `adds`: made twice it would add twice, so it is never repeated unasked."""
+        query = f"fields={quote(fields, safe=',*')}" if fields else ""
+        value = await self._call("POST", path, query, orjson.dumps(body), repeat=not adds)
+        if not isinstance(value, dict):
+            raise self.transport.wrong_shape("an object")
+        return value
+
+    async def _call(self, method: str, path: str, query: str, body: bytes | None, *, repeat: bool) -> Any:
+        transport = self.transport
+        answer = await transport.call(
+            method,
+            transport.url(f"admin/{path}", query),
+            body=body,
+            limit=answers.LARGE_ANSWER,
+            also=(400, 404, 409, 500),
+            repeat=repeat,
+        )
+        if answer.status >= 300:
+            raise self._refusal(answer)
+        return transport.json(answer, exact=True)
+
+    def _refusal(self, answer: Answer) -> StoreError:
+        try:
+            said = orjson.loads(answer.body)
+        except ValueError:
+            said = None
+        said = said if isinstance(said, dict) else {}
+        kind, message, code = (str(said.get(key) or "") for key in ("type", "message", "code"))
+        changed = (
+            (answer.status == 404 and kind == "not_found")
+            or (answer.status == 400 and message.rstrip(".").endswith("already exists"))
+            or (answer.status == 409 and (kind == "conflict" or code == "invalid_state_error"))
+            or "deadlock" in message.lower()
+        )
+        if changed:
+            words = self.transport.quote(message)
+            return self.transport.error(
+                answers.BUSY, Retry.LATER, f"changed what the call was about meanwhile: {words}"
+            )
+        return self.transport.refusal(answer)
+
+    def records(self, value: Any, name: str) -> list[Record]:
+        """The list of that name in an answer."""
+        records = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(records, list):
+            raise self.transport.wrong_shape(f'a list "{name}"')
+        if not all(isinstance(record, dict) and isinstance(record.get("id"), str) for record in records):
+            raise self.transport.wrong_shape(f'a text "id" in every record of "{name}"')
+        return records
+
+
+def in_parts(names: Iterable[str], overhead: int) -> Iterator[Sequence[str]]:
+    """Names for one look-up each: as many as an address takes."""
+    part: list[str] = []
+    size = 0
+    for name in sorted(set(names)):
+        length = len(quote(name, errors="replace")) + overhead
+        if part and (size + length > QUERY_BYTES or len(part) >= NAMES):
+            yield part
+            part, size = [], 0
+        part.append(name)
+        size += length
+    if part:
+        yield part
