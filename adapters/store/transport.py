@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -107,14 +107,15 @@ class Transport:
         method: str,
         url: URL,
         *,
-        body: bytes | None = None,
+        body: bytes | AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         limit: int = say.SMALL_ANSWER,
         also: Collection[int] = (),
         repeat: bool = True,
     ) -> Answer:
         """One call and its whole 2xx answer, or one with a status in `also`. A kept-alive connection that proves dead is
-        replaced once and the call repeated, unless `repeat` is false: for a call that adds up when it is made twice."""
+        replaced once and the call repeated, unless `repeat` is false: for a call that adds up when it is made twice, or
+        whose body is a stream."""
         session = self._session
         if session is None:
             raise self.error(say.CLOSED, Retry.OPERATOR, "the session is not open")
@@ -140,7 +141,7 @@ class Transport:
         session: aiohttp.ClientSession,
         method: str,
         url: URL,
-        body: bytes | None,
+        body: bytes | AsyncIterable[bytes] | None,
         headers: Mapping[str, str] | None,
         limit: int,
         also: Collection[int],

@@ -26,11 +26,13 @@ from graphql import (
 
 from tests.doubles.faults import Fault
 from tests.doubles.server import Call, Server, json_answer
+from tests.doubles.vendure_orders import ORDER_FIELDS, OrderRoot, Orders
 
 SCHEMA = build_schema((Path(__file__).parent.parent / "data" / "vendure" / "admin.graphql").read_text())
 BODY_LIMIT = 102_400
 FIELDS = {
     "Customer": {"creditLimit": "Int", "creditBalance": "Int", "creditHold": "Boolean", "erpId": "String"},
+    "Order": ORDER_FIELDS,
 }
 
 
@@ -44,6 +46,7 @@ class Vendure(Server):
         self.variants: dict[str, dict[str, Any]] = {}
         """id -> sku, levels {location: (on hand, allocated)}, prices {channel: {currency: minor units}}"""
         self.customers: dict[str, dict[str, Any]] = {}
+        self.orders = Orders()
         self.sessions: set[str] = set()
         self.logins = 0
         self.poisoned: set[str] = set()
@@ -87,11 +90,7 @@ class Vendure(Server):
             return Call(method=request.method, entity="")
         name = operation.name.value if operation.name else ""
         write = operation.operation is OperationType.MUTATION and name != "Login"
-        variables = asked.get("variables") or {}
-        rows = [row for value in variables.values() for row in (value if isinstance(value, list) else [value])]
-        ids = tuple(
-            f"{(name == 'Each' and 'customer') or 'variant'}:{row['id']}" for row in rows if isinstance(row, dict)
-        )
+        ids = self._touched(name, asked.get("variables") or {}) if write else ()
         return Call(
             method=request.method,
             entity=name.lower(),
@@ -100,6 +99,25 @@ class Vendure(Server):
             authorized=self._authorized(request),
             touches=frozenset(ids) if write else frozenset(),
         )
+
+    def _touched(self, name: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a mutation writes to, by the names that the adapter gives its operations."""
+        given = variables.get("input")
+        order: Mapping[str, Any] | None = None
+        match name:
+            case "Make":
+                order = self.orders.order_of_line(given["lines"][0]["orderLineId"])
+            case "Move":
+                order = self.orders.order_of(variables["id"])
+            case "Note":
+                return (f"order:{given['id']}",)
+            case "Cancel":
+                return (f"order:{given['orderId']}",)
+            case "Each":
+                return tuple(f"customer:{row['id']}" for row in variables.values())
+            case _:
+                return tuple(f"variant:{row['id']}" for row in given or ())
+        return (f"order:{order['id']}",) if order is not None else ()
 
     def _authorized(self, request: web.Request) -> bool:
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -141,7 +159,7 @@ def _told(error: GraphQLError, code: str = "") -> dict[str, Any]:
     return told
 
 
-class Root:
+class Root(OrderRoot):
     """The resolvers of one request; graphql-core calls them by the names of the schema's fields."""
 
     def __init__(self, shop: Vendure, authorized: bool, channel: str) -> None:
@@ -158,6 +176,12 @@ class Root:
             text = f'No Channel with the token "{self._token}" could be found'
             raise GraphQLError(text, extensions={"code": "CHANNEL_NOT_FOUND"})
         return self._shop.channels[self._token]
+
+    def _orders(self) -> Orders:
+        return self._shop.orders
+
+    def _page(self, items: list[dict[str, Any]], options: Mapping[str, Any] | None) -> dict[str, Any]:
+        return _page(items, options)
 
     def login(self, info: GraphQLResolveInfo, username: str, password: str, **_: Any) -> Mapping[str, Any]:
         if (username, password) != ("erp", self._shop.token):

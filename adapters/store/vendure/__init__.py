@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from adapters.store.base import Store, StoreSettings
 from adapters.store.vendure.credit import Credit
+from adapters.store.vendure.orders import Orders
 from adapters.store.vendure.price import Price
 from adapters.store.vendure.setting import read
 from adapters.store.vendure.shop import Shop
@@ -23,7 +24,7 @@ CONCURRENCY: Final = 2
 """Calls at a time; more gave nothing and deadlocked where they met (measured)."""
 BATCH: Final = 100
 """Variants in one call take about a second (measured)."""
-SMALLER: Final = {"credit": 25}
+SMALLER: Final = {"credit": 25, "order_status": 10}
 
 
 class Part(Protocol):
@@ -59,6 +60,7 @@ class VendureStore:
             "stock": Stock(self._shop, setting),
             "price": Price(self._shop, setting),
             "credit": Credit(self._shop, setting),
+            "order_status": Orders(self._shop, setting),
         }
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
 
@@ -76,9 +78,11 @@ class VendureStore:
             await part.check()
 
     def remote(self, entity: str, patch: Patch) -> str | None:
-        """A variant or a customer: writes that share one deadlock or overwrite each other."""
+        """A variant, a customer or an order: writes that share one deadlock or overwrite each other."""
         if self._kinds[entity] == "credit":
             return f"customer:{patch.identity['customer']}"
+        if self._kinds[entity] == "order_status":
+            return f"order:{patch.identity['order']}"
         return f"sku:{patch.identity['sku']}"
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:

@@ -13,9 +13,22 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from adapters.store.options import Options, kinds_of
 
-KINDS: Final = ("stock", "price", "credit")
+KINDS: Final = ("stock", "price", "credit", "order_status")
 CREDIT_FIELDS: Final = ("currency", "limit", "balance", "available", "hold")
 PRICE_FIELDS: Final = ("compare_at",)
+STATES: Final = (
+    "PaymentAuthorized",
+    "PaymentSettled",
+    "PartiallyShipped",
+    "Shipped",
+    "PartiallyDelivered",
+    "Delivered",
+)
+"""An order's way through the shop, by Vendure's own process."""
+CANCELLED: Final = "Cancelled"
+SENT: Final = ("Shipped", "Delivered")
+"""A fulfilment's way, as far as the ERP speaks of it."""
+_SENT_WORDS: Final = {"sent": "Shipped", "shipped": "Shipped", "in_transit": "Shipped", "done": "Shipped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,20 @@ class Setting:
     price_fields: Mapping[str, str]
     customer: str
     credit: Mapping[str, str]
+    order: str
+    """How an order is found: "code" or a custom field of Order."""
+    order_note: str
+    """Custom field of Order that keeps what the ERP said."""
+    statuses: Mapping[str, str]
+    """Status of the ERP, folded -> state of an order."""
+    shipments: Mapping[str, str]
+    """Status of a fulfilment in the ERP, folded -> "Shipped" or "Delivered"; any other has not left."""
+    handler: str
+    mark: str
+
+    def state(self, status: str) -> str | None:
+        """The state of an order that a status of the ERP means."""
+        return self.statuses.get(folded(status))
 
     @property
     def channel(self) -> str:
@@ -69,6 +96,18 @@ def read(settings: StoreSettings) -> Setting:
         raise options.error("credit", "is missing: Vendure itself has no credit", hint)
     price_fields = options.table("price_fields")
     _known(options, "price_fields", price_fields, PRICE_FIELDS)
+    notes = {"order_status": "order_note"}
+    noted = {key: options.text(key, "") for key in notes.values()}
+    for kind, key in notes.items():
+        if kind in shown and not noted[key]:
+            hint = (
+                'Name a custom field of type text, such as "erpNote", in which erpsyncd keeps what came from the ERP.'
+            )
+            raise options.error(key, "is missing", hint)
+    statuses = {folded(state): state for state in (*STATES, CANCELLED)} | {"canceled": CANCELLED}
+    statuses |= _states(options, "statuses", (*STATES, CANCELLED))
+    shipments = {**{folded(word): state for word, state in _SENT_WORDS.items()}, "delivered": "Delivered"}
+    shipments |= _states(options, "fulfilment_statuses", SENT)
     setting = Setting(
         kinds=kinds,
         login=user,
@@ -79,10 +118,18 @@ def read(settings: StoreSettings) -> Setting:
         price_fields=price_fields,
         customer=options.text("customer", "emailAddress"),
         credit=credit,
+        order=options.text("order", "code"),
+        order_note=noted["order_note"],
+        statuses=statuses,
+        shipments=shipments,
+        handler=options.text("fulfilment_handler", "manual-fulfillment"),
+        mark=options.text("mark", "erpsyncd"),
     )
     options.end()
     for key, names in (
         ("customer", [setting.customer]),
+        ("order", [setting.order]),
+        *((key, filter(None, [name])) for key, name in noted.items()),
         ("credit", credit.values()),
         ("price_fields", price_fields.values()),
     ):
@@ -90,6 +137,22 @@ def read(settings: StoreSettings) -> Setting:
             if not (name.isascii() and name.replace("_", "a").isalnum() and not name[0].isdigit()):
                 raise options.error(key, f"{name!r} cannot be the name of a custom field")
     return setting
+
+
+def folded(word: str) -> str:
+    """A status without regard to case and joints: `partially_shipped` is `PartiallyShipped`."""
+    return "".join(filter(str.isalnum, word)).casefold()
+
+
+def _states(options: Options, key: str, known: tuple[str, ...]) -> dict[str, str]:
+    """The states that words of the ERP mean."""
+    table = options.table(key)
+    for word, state in table.items():
+        if state not in known:
+            raise options.error(
+                f"{key}.{word}", f"{state!r} is no state that can be meant", f"There are: {', '.join(known)}."
+            )
+    return {folded(word): state for word, state in table.items()}
 
 
 def _each_once(options: Options, key: str, table: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ What the shop's set-up says is at most a minute old.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.values import in_order
 from adapters.store.vendure.wire import MISFIT, Wire
 from daemon.errors import Retry, StoreError
-from daemon.model import Outcome, Status
+from daemon.model import Outcome, Patch, Status
 
 PAGE: Final = 1000
 """Most entries of a list that Vendure gives by default."""
@@ -45,6 +45,14 @@ class Setup:
     """Name of a stock location -> id."""
     fields: Mapping[str, Mapping[str, str]]
     """Entity of Vendure's -> custom field -> type."""
+
+
+class Refused(Exception):
+    """A document that is not written, alone; the text says why."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Shop:
@@ -99,6 +107,13 @@ class Shop:
             raise self.misfit(f"has no custom field {name} on {entity}", hint)
         return kind
 
+    def note_field(self, setup: Setup, entity: str, name: str) -> None:
+        """Raises StoreError when the shop has no such custom field, or one that does not hold a long text."""
+        kind = self.field_type(setup, entity, name)
+        if kind != "text":
+            hint = 'Declare it with type "text"; erpsyncd keeps JSON in it.'
+            raise self.misfit(f"has a custom field {name} on {entity} of type {kind}", hint)
+
     def misfit(self, text: str, hint: str) -> StoreError:
         """The error for options that name what the shop does not have."""
         return self.wire.transport.error(MISFIT, Retry.OPERATOR, text, hint)
@@ -106,6 +121,31 @@ class Shop:
     def refuse(self, name: str, text: str, code: str) -> Outcome:
         """The outcome of a document that is not written."""
         return Outcome(name, Status.REJECTED, self.wire.transport.quote(text), code)
+
+    async def singly(
+        self, patches: Sequence[Patch], write: Callable[[Patch], Awaitable[Outcome | None]]
+    ) -> list[Outcome]:
+        """One after the other, where each document takes calls of its own. `write` raises Refused for its document alone.
+        Raises StoreError while nothing was written; after that what is left comes again."""
+        outcomes: list[Outcome] = []
+        failed: StoreError | None = None
+        for patch in sorted(patches, key=lambda patch: patch.id):
+            if failed is not None:
+                outcomes.append(Outcome(patch.id, Status.RETRY, failed.message, failed.code))
+                continue
+            try:
+                outcomes.append(await write(patch) or Outcome(patch.id, Status.OK))
+            except Refused as refused:
+                outcomes.append(self.refuse(patch.id, str(refused), refused.code))
+            except StoreError as error:
+                if error.retry is Retry.NEVER:
+                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, error.code))
+                elif any(outcome.status is Status.OK for outcome in outcomes):
+                    failed = error
+                    outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))
+                else:
+                    raise
+        return outcomes
 
     async def variants(self, skus: Iterable[str], selection: str, channel: str) -> dict[str, list[Mapping[str, Any]]]:
         """The variants of each SKU that a channel has: none, one, or too many."""

@@ -7,7 +7,7 @@ password that it was got with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,14 +73,19 @@ class Wire:
             pace=settings.pace,
         )
 
-    async def ask(self, query: str, variables: Mapping[str, Any] | None = None, channel: str = "") -> Mapping[str, Any]:
-        """The data of one request. Raises StoreError for an answer with errors."""
-        reply = await self.reply(query, variables, channel)
+    async def ask(
+        self, query: str, variables: Mapping[str, Any] | None = None, channel: str = "", *, adds: bool = False
+    ) -> Mapping[str, Any]:
+        """The data of one request. `adds`: made twice it would add twice, so it is never repeated unasked. Raises StoreError
+        for an answer with errors."""
+        reply = await self.reply(query, variables, channel, adds=adds)
         if reply.problems or reply.data is None:
             raise self.failure(reply.problems)
         return reply.data
 
-    async def reply(self, query: str, variables: Mapping[str, Any] | None = None, channel: str = "") -> Reply:
+    async def reply(
+        self, query: str, variables: Mapping[str, Any] | None = None, channel: str = "", *, adds: bool = False
+    ) -> Reply:
         """The answer with its errors, where each may be about one field only. Raises StoreError when there is none."""
         body = orjson.dumps({"query": query, "variables": variables or {}})
         if len(body) > self._setting.body_limit:
@@ -90,18 +95,18 @@ class Wire:
                 f"a call of {len(body)} bytes is more than the {self._setting.body_limit} that the shop takes",
                 f"Lower {self.transport.where}.batch_size, or raise the shop's limit and options.body_limit.",
             )
-        return await self._authorized(body, channel)
+        return await self._authorized(body, channel, adds=adds)
 
-    async def _authorized(self, body: bytes, channel: str) -> Reply:
+    async def _authorized(self, body: bytes, channel: str, *, adds: bool) -> Reply:
         """With a session where one is needed; one that the shop has forgotten is made anew, once."""
         if not self._setting.login:
-            return await self._send(body, {}, channel)
+            return await self._send(body, {}, channel, adds=adds)
         known = self._session or await self._log_in("")
-        reply = await self._send(body, {"Authorization": f"Bearer {known}"}, channel)
+        reply = await self._send(body, {"Authorization": f"Bearer {known}"}, channel, adds=adds)
         if not any(problem.code == "FORBIDDEN" for problem in reply.problems):
             return reply
         known = await self._log_in(known)
-        return await self._send(body, {"Authorization": f"Bearer {known}"}, channel)
+        return await self._send(body, {"Authorization": f"Bearer {known}"}, channel, adds=adds)
 
     async def _log_in(self, stale: str) -> str:
         async with self._logging_in:
@@ -110,7 +115,7 @@ class Wire:
             self._session = ""
             variables = {"user": self._setting.login, "password": self._password}
             body = orjson.dumps({"query": _LOGIN, "variables": variables})
-            answer = await self._post(body, {}, "")
+            answer = await self._post(body, {}, "", adds=False)
             reply = self._read(answer)
             if reply.problems or reply.data is None:
                 raise self.failure(reply.problems)
@@ -128,15 +133,17 @@ class Wire:
             self._session = token
             return token
 
-    async def _send(self, body: bytes, headers: Mapping[str, str], channel: str) -> Reply:
-        return self._read(await self._post(body, headers, channel))
+    async def _send(self, body: bytes, headers: Mapping[str, str], channel: str, *, adds: bool) -> Reply:
+        return self._read(await self._post(body, headers, channel, adds=adds))
 
-    async def _post(self, body: bytes, headers: Mapping[str, str], channel: str) -> Answer:
+    async def _post(
+        self, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str], channel: str, *, adds: bool
+    ) -> Answer:
         if channel:
             headers = {**headers, "vendure-token": channel}
         transport = self.transport
         return await transport.call(
-            "POST", transport.base, body=body, headers=headers, limit=say.LARGE_ANSWER, also=(400,)
+            "POST", transport.base, body=body, headers=headers, limit=say.LARGE_ANSWER, also=(400,), repeat=not adds
         )
 
     def _read(self, answer: Answer) -> Reply:
