@@ -95,6 +95,8 @@ class Backfill:
         self.job, mapping = self._load()
         self.new = not mapping
         """Nothing of it was ever compared."""
+        self.reason = "" if self.job.oldest is None else "begun before the start of the daemon"
+        """Why everything is compared once more; empty when that is done."""
         if mapping not in ("", self._mapping):
             self.request(now(), "its mapping has changed")
         self.loaded = self.job.phase == "done" or not self.job.first
@@ -128,6 +130,7 @@ class Backfill:
 
         A `patient` one lets a comparison that is under way end and comes after it: requests of this kind may keep coming,
         and must not keep it from ever ending."""
+        self.reason = reason
         job = self.job
         busy = job.phase != "done"
         if patient and busy and job.begun:
@@ -230,6 +233,7 @@ class Backfill:
             if job.phase == "done" and job.again is not None:
                 self._begin(Job("erp", None, job.again, first=False, xid=job.again_xid))
             else:
+                self.reason = "" if job.phase == "done" else self.reason
                 self._save()
             if job is not self.job:
                 job, started, first = self.job, loop.time(), 0

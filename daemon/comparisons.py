@@ -83,17 +83,17 @@ class Comparisons:
         for name in queues_of(self._config, entity):
             self.jobs[name].request(since, reason, xid, patient=True)
 
-    def entity(self, entity: str, reason: str) -> None:
+    def entity(self, entity: str, reason: str, since: Micros | None = None) -> None:
         """Compare all keys of an entity in every store, from the beginning."""
         for name in queues_of(self._config, entity):
-            self.jobs[name].request(self._now(), reason)
+            self.jobs[name].request(since or self._now(), reason)
 
-    def unseen(self, table: str, entities: Iterable[str], reason: str) -> None:
-        """Rows of a table changed without a word in the stream, and some may still."""
+    def unseen(self, table: str, entities: Iterable[str], reason: str, since: Micros | None = None) -> None:
+        """Rows of a table changed without a word in the stream, none before `since`, and some may still."""
         self.indexer.again(table)
         for entity in entities:
             self.hindsight.note(entity, table)
-            self.entity(entity, reason)
+            self.entity(entity, reason, since)
 
     def look_back(self, entity: str, reason: str) -> None:
         """Compare what was compared before something new began to tell of its changes."""

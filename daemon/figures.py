@@ -121,6 +121,7 @@ def _queue_view(parts: Parts, name: QueueName, now: Micros) -> QueueView:
         oldest_unapplied=min((age for age in ages if age), default=None),
         loaded=backfill.loaded,
         load_progress=backfill.job.progress,
+        comparing=backfill.reason,
         stopped=stopped,
         applied_total=counters.total("applied"),
         unchanged_total=counters.total("unchanged"),

@@ -18,6 +18,7 @@ from daemon.catalogue import PARENTS_SQL, quote, quote_name
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError
 from daemon.ingest import Ingest
+from daemon.model import Micros
 from daemon.preflight import FITTING
 from daemon.routing import Router, Rule
 from daemon.state import StateFile
@@ -129,7 +130,7 @@ class PublicationWatch:
         ingest: Ingest,
         erp: Erp,
         state: StateFile,
-        unseen: Callable[[str, Iterable[str], str], None],
+        unseen: Callable[[str, Iterable[str], str, Micros | None], None],
         index: Callable[[Iterable[tuple[str, str]]], None],
     ) -> None:
         self._publication = publication
@@ -144,6 +145,15 @@ class PublicationWatch:
         self._state = state
         self._known: dict[str, str] = dict(state.query("select relation, member from published"))
         self._indexed: set[tuple[str, str]] | None = None
+        self._heard: Micros | None = None
+        """Time of the newest commit that was durable when this look began."""
+        self._note_heard()
+        self._sound = dict.fromkeys(self._rules, self._heard)
+        """The same of the last look at which all changes of a table could be seen."""
+
+    def _note_heard(self) -> None:
+        ((at,),) = self._state.query("select commit_at from source")
+        self._heard = at or self._heard
 
     async def run(self) -> None:
         """Look for the life of the daemon; a lost ERP is the source's to tell."""
@@ -155,6 +165,7 @@ class PublicationWatch:
             await asyncio.sleep(_EVERY_S)
 
     async def _look(self) -> None:
+        self._note_heard()
         parents = {row["leaf"]: row["top"] for row in await self._erp.fetch(_WHERE, PARENTS_SQL)}
         rows = await self._erp.fetch(_WHERE, _PUBLICATION_SQL, self._publication)
         publication: dict[str, Any] = rows[0]["row"] if rows else {}
@@ -234,7 +245,9 @@ class PublicationWatch:
         if back and not broken:
             reason = f"{table} is not what it was: its columns, its partitions or its place in the publication changed"
             log.warning("schema_changed", reason)
-            self._unseen(table, sorted(back), reason)
+            self._unseen(table, sorted(back), reason, self._sound[table])
+        if not broken:
+            self._sound[table] = self._heard
         if known != signature:
             self._known[table] = signature
             self._state.append("insert or replace into published (relation, member) values (?, ?)", table, signature)

@@ -238,7 +238,10 @@ class Source:
             lsn = slot.confirmed or 0
         failpoints.reach("gap_slot_made")
         # from here on the stream tells everything again; what was missed is found by comparing every key
-        self._compare_all(self._now(), reason, anew)
+        known = None if position is None else position.commit
+        # what was missed may be as old as the newest commit that we know
+        since = self._now() if known is None else min(self._now(), known.commit_at)
+        self._compare_all(since, reason, anew)
         await self._state.settle()
         failpoints.reach("gap_marked")
         self._remember(server)

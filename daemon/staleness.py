@@ -62,6 +62,8 @@ class QueueView:
     """The first load is done."""
     load_progress: float | None = None
     """0..1, where the size of the load is known."""
+    comparing: str = ""
+    """Why all its keys are compared once more; empty when they are not."""
     stopped: str = ""
     """Why this entity is stopped; empty while it runs."""
     applied_total: int = 0
@@ -241,6 +243,7 @@ class Report:
             "unchanged_total": queue.unchanged_total,
             "loaded": queue.loaded,
             "backfill_progress": queue.load_progress,
+            "comparing": queue.comparing,
             "stopped": queue.stopped,
         }
 
@@ -360,6 +363,8 @@ def _notes(source: SourceView, stores: Sequence[StoreView]) -> tuple[str, ...]:
         if store.breaker == "open":
             notes.append(f"calls to {store.name} are stopped{_why(store.reason)}")
         for queue in store.queues:
+            if queue.comparing and queue.loaded:
+                notes.append(f"all of {queue.queue.entity} in {store.name} is compared: {queue.comparing}")
             if queue.quarantined:
                 notes.append(f"{queue.quarantined} quarantined in {queue.queue.entity}, {store.name}")
             if queue.held:
