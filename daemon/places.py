@@ -145,6 +145,17 @@ class Budget:
         finally:
             _TURN.reset(token)
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """This block's time does not count as the store's answer."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            yield
+        finally:
+            if (turn := _TURN.get()) is not None:
+                turn.waited += loop.time() - began
+
     async def __call__(self) -> None:
         """Before each request of an adapter."""
         turn = _TURN.get()

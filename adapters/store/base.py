@@ -7,11 +7,11 @@ become StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from adapters.store.loan import FreePace, Memory, NoPictures, Pictures, ShortMemory
+from adapters.store.loan import FreePace, Memory, NoPictures, Pace, Pictures, ShortMemory
 from daemon.model import Fields, Limits, Outcome, Patch
 
 
@@ -33,7 +33,7 @@ class StoreSettings:
     """The store's own ids, kept over restarts."""
     pictures: Pictures = field(default_factory=NoPictures)
     """The bytes of a document's images."""
-    pace: Callable[[], Awaitable[None]] = field(default_factory=FreePace)
+    pace: Pace = field(default_factory=FreePace)
     """Waits for the store's budget; awaited before each request. `Transport` does it."""
 
 

@@ -7,7 +7,7 @@ an image that has only a hash is refused, its document alone.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,8 +78,22 @@ class NoPictures:
         raise StoreError(f"there is no source for the image {name}", code=NO_PICTURE, retry=Retry.NEVER)
 
 
+class Pace(Protocol):
+    """A place in the store's budget."""
+
+    async def __call__(self) -> None:
+        """Wait until a request may go."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """What happens in this block takes its time by nature (an upload, work that the store ends later): it does not
+        mean that the store is slow."""
+
+
 class FreePace:
     """A budget without end."""
 
     async def __call__(self) -> None:
         return None
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()

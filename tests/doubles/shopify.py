@@ -36,6 +36,7 @@ from graphql.utilities import value_from_ast_untyped
 
 from tests.doubles.faults import Fault
 from tests.doubles.server import Call, Server, json_answer
+from tests.doubles.shopify_content import Catalogue, CatalogueRoot, page
 
 Json = dict[str, Any]
 EXCERPT: Final = Path(__file__).with_name("shopify.graphql")
@@ -73,11 +74,12 @@ class ListPrice:
     """Quantity -> (number of the break, amount)."""
 
 
-class ShopifyShop(Server):
+class ShopifyShop(Catalogue, Server):
     """The server. `schema`: the vendor's own, else the excerpt."""
 
     def __init__(self, *, token: str, schema: GraphQLSchema | None = None) -> None:
-        super().__init__(token=token)
+        Server.__init__(self, token=token)
+        Catalogue.__init__(self)
         self.schema = schema or build_schema(EXCERPT.read_text(encoding="utf-8"))
         self.variants: dict[int, Variant] = {}
         self.indexed: dict[int, str] = {}
@@ -107,6 +109,7 @@ class ShopifyShop(Server):
         made = Variant(self._numbers, product or self._numbers * 10, sku)
         self.variants[made.number] = made
         self.indexed[made.number] = sku
+        self.product(made.product)
         return made
 
     def rename(self, variant: Variant, sku: str) -> None:
@@ -124,6 +127,8 @@ class ShopifyShop(Server):
     # -- one request
 
     def call_of(self, request: web.Request, body: bytes) -> Call:
+        if outside := self.outside_call(request):
+            return outside
         authorized = request.headers.get("X-Shopify-Access-Token", "") == self.token
         try:
             asked = json.loads(body)
@@ -131,13 +136,16 @@ class ShopifyShop(Server):
         except (ValueError, KeyError, TypeError):
             return Call(method=request.method, entity="", authorized=authorized)
         write = text.startswith("mutation")
-        touches = frozenset(v for k, v in variables.items() if re.fullmatch(r"p[0-9]+", k)) if write else frozenset()
+        named = [value for key, value in variables.items() if write and re.fullmatch(r"p[0-9]+", key)]
+        touches = frozenset(value["id"] if isinstance(value, dict) else value for value in named)
         name = re.match(r"\w+ (\w+)", text)
         return Call(
             method=request.method, entity=name[1] if name else "", write=write, authorized=authorized, touches=touches
         )
 
     async def respond(self, request: web.Request, call: Call, body: bytes, faults: list[Fault]) -> web.Response:
+        if call.entity in ("upload", "results"):
+            return self.outside_answer(request, call, body)
         if not call.authorized:
             return json_answer({"errors": "[API] Invalid API key or access token"}, 401)
         if request.path != PATH or call.method != "POST":
@@ -221,7 +229,7 @@ class ShopifyShop(Server):
             "price": variant.price,
             "compareAtPrice": variant.compare_at,
             "inventoryPolicy": variant.policy,
-            "product": {"__typename": "Product", "id": f"gid://shopify/Product/{variant.product}"},
+            "product": self.show_product(self.product(variant.product)),
             "inventoryItem": item,
         }
 
@@ -270,12 +278,6 @@ def kept(amount: object) -> str:
     return str(Decimal(str(amount)).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
-def _page(nodes: list[Any], first: int | None, after: str | None) -> Json:
-    start = int(after or 0)
-    end = start + min(first or 0, ARRAY)
-    return {"nodes": nodes[start:end], "pageInfo": {"hasNextPage": end < len(nodes), "endCursor": str(end)}}
-
-
 def _refused(code: str, message: str, *path: str) -> Json:
     return {"userErrors": [{"code": code, "field": list(path) or None, "message": message}]}
 
@@ -289,10 +291,11 @@ def _error(error: GraphQLError, code: str | None) -> Json:
     return said
 
 
-class _Root:
+class _Root(CatalogueRoot):
     """The fields of QueryRoot and Mutation."""
 
     def __init__(self, shop: ShopifyShop) -> None:
+        super().__init__(shop)
         self._shop = shop
 
     def shop(self, _info: Any) -> Json:
@@ -305,14 +308,14 @@ class _Root:
         shop = self._shop
         known = {variant.id: variant for variant in shop.variants.values()}
         return [
-            shop.show(known[id_]) if id_ in known else shop.show_owner(id_) if id_ in shop.owners else None
+            shop.show(known[id_]) if id_ in known else shop.show_owner(id_) if id_ in shop.owners else self.node_of(id_)
             for id_ in ids
         ]
 
     def _owners(self, kind: str, first: int | None, after: str | None, query: str | None) -> Json:
         wanted = [re.sub(r"\\(.)", r"\1", m[2] or m[3] or "").lower() for m in _TERM.finditer(query or "")]
         ids = [i for i, n in self._shop.owners.items() if f"/{kind}/" in i and (not wanted or n.lower() in wanted)]
-        return _page([self._shop.show_owner(id_) for id_ in ids], first, after)
+        return page([self._shop.show_owner(id_) for id_ in ids], first, after)
 
     def companies(self, _info: Any, first: Any = None, after: Any = None, query: Any = None, **_others: Any) -> Json:
         return self._owners("Company", first, after, query)
@@ -361,7 +364,7 @@ class _Root:
         sortKey: Any = None,
         **_others: Any,
     ) -> Json:
-        return _page([self._shop.show(variant) for variant in self._shop.found(query)], first, after)
+        return page([self._shop.show(variant) for variant in self._shop.found(query)], first, after)
 
     def priceList(self, _info: Any, id: str) -> Json | None:
         shop = self._shop
@@ -374,7 +377,7 @@ class _Root:
         ) -> Json:
             wanted = {int(n) for n in re.findall(r"variant_id:(\d+)", query or "")}
             numbers = [number for number in sorted(prices) if not wanted or number in wanted]
-            return _page([self._listed(currency, prices, number) for number in numbers], first, after)
+            return page([self._listed(currency, prices, number) for number in numbers], first, after)
 
         return {"__typename": "PriceList", "id": id, "currency": currency, "prices": listed}
 

@@ -149,6 +149,17 @@ async def test_each_request_of_a_call_costs_and_the_first_is_paid(settled: None)
     await budget()  # outside of a call nothing is asked for
 
 
+async def test_an_upload_is_no_slowness_of_the_store(settled: None) -> None:
+    budget = Budget(Limits(), 0.0)
+    with budget.aside():
+        await turns()  # outside of a call it means nothing
+    with budget.turn(Lane.FAST) as turn:
+        before = asyncio.get_running_loop().time()
+        with budget.aside():
+            await asyncio.sleep(0.02)
+        assert 0.01 < turn.waited <= asyncio.get_running_loop().time() - before
+
+
 @given(st.lists(st.floats(0.0, 0.9), min_size=1, max_size=50))
 def test_a_quick_store_is_never_called_slow(answers: list[float]) -> None:
     pulse = Pulse()

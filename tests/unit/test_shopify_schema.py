@@ -32,10 +32,13 @@ from graphql import (
 )
 
 from adapters.store import shopify
-from adapters.store.shopify import documents
+from adapters.store.shopify import documents, documents_content
+from daemon.errors import StoreError
 from daemon.model import Patch, Status
+from tests.doubles import faults
 from tests.doubles.shopify import EXCERPT, ShopifyShop
 from tests.unit.test_shopify import HERE, LIST, OPTIONS, TOKEN, credit, price, settings, stock, stocked
+from tests.unit.test_shopify_content import Shelf, content, gone, opened
 
 PACKAGE = "@shopify/dev-mcp@1.16.0"
 ONCE = {**os.environ, "npm_config_fetch_retries": "0"}
@@ -44,12 +47,14 @@ INSIDE = "package/dist/data/admin_2026-10.json.gz"
 DOCUMENTS = {
     **{
         name: text
-        for name, text in vars(documents).items()
+        for module in (documents, documents_content)
+        for name, text in vars(module).items()
         if isinstance(text, str) and name.isupper() and not name.startswith("_")
     },
     "activate available": documents.activate(2, "available"),
     "activate on hand": documents.activate(1, "on_hand"),
     "variants": documents.variants_update(3),
+    "products": documents_content.products_update(2),
 }
 
 
@@ -116,7 +121,33 @@ def test_the_excerpt_says_nothing_that_the_vendor_does_not_say(vendor: GraphQLSc
     assert wrong == []
 
 
-async def test_stock_and_prices_go_through_the_vendors_schema(vendor: GraphQLSchema) -> None:
+async def content_goes_through(shop: ShopifyShop) -> None:
+    shelf = Shelf()
+    store = await opened(shop, shelf)
+    pictures = [shelf.add(b"%d" % number, alt=str(number), position=number) for number in range(12)]
+    everything = {"handle": "hammer", "seo_title": "Buy", "seo_description": None, "attributes": {"a": 1}}
+    here = content("C", title="Hammer", description_html="<p>", categories=["T"], images=pictures, **everything)
+    there = content("C", "german", title="Hammer", description_html="<p>Stark", images=pictures)
+    shop.add("C")
+    shop.inject(faults.FailAfterWrite(), entity="erpsyncdFileCreate", calls=1)
+    with pytest.raises(StoreError):
+        await store.apply("content", [here])
+    assert {o.error for o in await store.apply("content", [here, there])} == {""}
+    turned = content(
+        "C", title="Hammer", description_html="<p>", images=[{**one, "position": 0} for one in pictures[::-1]]
+    )
+    assert {o.error for o in await store.apply("content", [turned])} == {""}
+    assert {o.error for o in await store.apply("content", [content("C", title="Axe", images=[])])} == {""}
+    shop.add("C-2", product=shop.by_sku("C").product)
+    [refused] = await store.apply("content", [content("C-2", title="Axe")])
+    assert refused.status is Status.REJECTED
+    assert set(await store.fetch("content", [here.id, there.id])) == {here.id, there.id}
+    assert {name async for name, _ in store.scan("content")} == {here.id, there.id}
+    assert {o.error for o in await store.apply("content", [gone("C"), gone("C", "german")])} == {""}
+    await store.close()
+
+
+async def test_what_the_adapter_does_goes_through_the_vendors_schema(vendor: GraphQLSchema) -> None:
     """Documents and variables executed: types, enums and needed fields of every input are the vendor's."""
     async with ShopifyShop(token=TOKEN, schema=vendor) as shop:
         prices = shop.add_list(LIST, "EUR")
@@ -156,6 +187,7 @@ async def test_stock_and_prices_go_through_the_vendors_schema(vendor: GraphQLSch
                 [outcome] = await store.apply("credit", [one])
                 assert (outcome.status, outcome.error) == (Status.OK, "")
             await store.close()
+        await content_goes_through(shop)
         used = set(shop.documents)
     named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
     assert {re.sub(r"[0-9]+$", "", name) for name in used} == {

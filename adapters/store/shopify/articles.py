@@ -81,15 +81,22 @@ class Articles:
         return found, refused
 
     async def read(
-        self, skus: Iterable[str], document: str, variables: Mapping[str, Any], *, background: bool = False
+        self,
+        skus: Iterable[str],
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        background: bool = False,
+        size: int = NODES,
     ) -> tuple[dict[str, tuple[Article, Json]], dict[str, str]]:
-        """The articles with what the document reads of their variants (`nodes`, at least `id sku`), or why there is none."""
+        """The articles with what the document reads of their variants (`nodes`, at least `id sku`), or why there is none.
+        `size`: variants of one call."""
         found, refused = await self.find(skus, background=background)
         read: dict[str, tuple[Article, Json]] = {}
         for last in (False, True):
             lacking = sorted(found.keys() - read.keys())
             nodes = await self.nodes(
-                [gid("ProductVariant", found[sku].variant) for sku in lacking], document, variables
+                [gid("ProductVariant", found[sku].variant) for sku in lacking], document, variables, size=size
             )
             read |= {
                 sku: (found[sku], node)
@@ -111,11 +118,17 @@ class Articles:
         return read, refused
 
     async def nodes(
-        self, ids: Sequence[str], document: str, variables: Mapping[str, Any], *, background: bool = False
+        self,
+        ids: Sequence[str],
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        background: bool = False,
+        size: int = NODES,
     ) -> list[Json | None]:
         """What a document reads of `nodes(ids: $ids)`, in the order of the ids; None for one that is not there."""
         found: list[Json | None] = []
-        for some in parts(ids, NODES):
+        for some in parts(ids, size):
             data = await self._client.run(document, {**variables, "ids": list(some)}, background=background)
             nodes = self._client.shape(data.get("nodes"), list, 'a list "nodes"')
             if len(nodes) != len(some):

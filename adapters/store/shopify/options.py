@@ -14,7 +14,7 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from daemon.errors import ConfigError
 
-KINDS: Final = ("stock", "price", "credit")
+KINDS: Final = ("stock", "price", "credit", "content")
 OWNERS: Final = ("company", "company_location", "customer")
 QUANTITIES: Final = ("available", "on_hand")
 
@@ -34,6 +34,10 @@ class Options:
     """What the ERP's customer is in the shop: company or company_location by its external id, customer by its address."""
     namespace: str
     """Namespace of the metafields."""
+    locale: str
+    """Locale of the documents that are in the shop's own language."""
+    locales: Mapping[str, str]
+    """Locale of the ERP -> a further language of the shop, such as `de`."""
 
     def price_list(self, name: str, currency: str) -> str | None:
         """The shop's price list; None where the variant's own price is meant. KeyError when it is not mapped."""
@@ -62,7 +66,7 @@ class _Reader:
                     where=f"{self._where}.entities",
                     hint=f"Give [entity.{entity}] one of the kinds {', '.join(KINDS)}, or show it in another store.",
                 )
-        known = {"locations", "quantity", "price_lists", "customers", "namespace"}
+        known = {"locations", "quantity", "price_lists", "customers", "namespace", "locale", "locales"}
         if unknown := sorted(self._given.keys() - known):
             raise self._wrong(
                 unknown[0], "is no option of the adapter shopify", f"It knows {', '.join(sorted(known))}."
@@ -73,7 +77,12 @@ class _Reader:
             price_lists=self._ids("price_lists", "PriceList"),
             customers=self._word("customers", "company", OWNERS),
             namespace=self._namespace(),
+            locale=self._locale(),
+            locales=self._locales(),
         )
+        if made.locale in made.locales:
+            hint = "It is the shop's own language already; leave it out of the table."
+            raise self._wrong(f"locales.{made.locale}", "is options.locale, too", hint)
         if "stock" in self._kinds.values() and not made.locations:
             raise self._wrong(
                 "locations",
@@ -107,6 +116,24 @@ class _Reader:
                 name, "name one Location twice", "Two stocks cannot be shown in one place; add them in SQL."
             )
         return found
+
+    def _locale(self) -> str:
+        value = self._given.get("locale", "default")
+        if not isinstance(value, str) or not value:
+            raise self._wrong("locale", "must be a text", 'An example is "en"; it is what the documents call it.')
+        return value
+
+    def _locales(self) -> dict[str, str]:
+        value = self._given.get("locales", {})
+        example = 'An example is { german = "de", brazil = "pt-BR" }.'
+        if not isinstance(value, Mapping):
+            raise self._wrong("locales", "must be a table", example)
+        for theirs, ours in value.items():
+            if not isinstance(ours, str) or not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", ours):
+                raise self._wrong(f"locales.{theirs}", "must be a language of the shop", example)
+        if len(set(value.values())) < len(value):
+            raise self._wrong("locales", "names one language twice", "Each language has one locale of the ERP.")
+        return dict(value)
 
     def _namespace(self) -> str:
         value = self._given.get("namespace", "erpsyncd")

@@ -32,15 +32,19 @@ class Results:
         """The shop has it."""
         self._said.setdefault(patch.id, Outcome(patch.id, Status.OK))
 
-    def refuse(self, patch: Patch, text: str) -> None:
+    def refuse(self, patch: Patch, text: str, code: str = "") -> None:
         """The shop does not take it, or has no place for it. The worse word stays."""
-        self._said[patch.id] = Outcome(patch.id, Status.REJECTED, self._quote(text), REJECTED)
+        self._said[patch.id] = Outcome(patch.id, Status.REJECTED, self._quote(text), code or REJECTED)
 
     def later(self, patch: Patch, text: str, code: str = STALE) -> None:
         """To be read from the ERP and sent again."""
         known = self._said.get(patch.id)
         if known is None or known.status is Status.OK:
             self._said[patch.id] = Outcome(patch.id, Status.RETRY, self._quote(text), code)
+
+    def settled(self, patch: Patch) -> bool:
+        """Whether there is a word on it."""
+        return patch.id in self._said
 
     def failed(self, patch: Patch, error: StoreError) -> None:
         """One part of a call failed. Raises the error where it is for the operator: it is about the shop as a whole."""

@@ -15,10 +15,13 @@ from adapters.store.base import StoreSettings
 from adapters.store.shopify import documents
 from adapters.store.shopify.articles import Articles
 from adapters.store.shopify.client import Client
+from adapters.store.shopify.content import ROWS, Contents
 from adapters.store.shopify.credit import Credit
+from adapters.store.shopify.media import Media
 from adapters.store.shopify.options import options_of
 from adapters.store.shopify.price import Prices
 from adapters.store.shopify.results import Results
+from adapters.store.shopify.staged import Outside
 from adapters.store.shopify.stock import Stock
 from daemon.errors import Retry, StoreError
 from daemon.model import Fields, Outcome, Patch
@@ -33,17 +36,23 @@ class ShopifyStore:
     def __init__(self, settings: StoreSettings) -> None:
         options = options_of(settings)
         self._kinds = dict(settings.kinds)
-        self.limits = replace(settings.limits, batch_size=min(settings.limits.batch_size, ARRAY))
+        small = {entity: ROWS for entity, kind in settings.kinds.items() if kind == "content"}
+        self.limits = replace(settings.limits, batch_size=min(settings.limits.batch_size, ARRAY), batch_sizes=small)
         self._client = Client(settings)
         articles = Articles(self._client, settings.memory)
         self._stock = Stock(self._client, articles, options, settings.memory, settings.name)
         self._prices = Prices(self._client, articles, options)
         self._credit = Credit(self._client, articles, options, settings.memory)
+        self._outside = Outside(self._client, settings.pace)
+        media = Media(self._client, articles, self._outside, settings.memory, settings.pictures, settings.pace)
+        self._content = Contents(self._client, articles, options, media)
 
     async def open(self) -> None:
         await self._client.transport.open()
+        await self._outside.open()
 
     async def close(self) -> None:
+        await self._outside.close()
         await self._client.transport.close()
 
     async def check(self) -> None:
@@ -54,6 +63,8 @@ class ShopifyStore:
         sku = patch.identity.get("sku")
         if self._kinds.get(entity) == "price":
             return f"price:{patch.identity.get('price_list', 'default')}:{sku}"
+        if self._kinds.get(entity) == "content":
+            return f"content:{sku}"
         return None  # a quantity of one item at one place; the variant itself is kept apart by `Articles.alone`
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
@@ -83,10 +94,12 @@ class ShopifyStore:
         except (KeyError, TypeError, IndexError, AttributeError):
             raise self._client.transport.wrong_shape("what the Admin API says") from None
 
-    def _part(self, entity: str) -> Stock | Prices | Credit:
+    def _part(self, entity: str) -> Stock | Prices | Credit | Contents:
         match self._kinds.get(entity, entity):
             case "price":
                 return self._prices
             case "credit":
                 return self._credit
+            case "content":
+                return self._content
         return self._stock

@@ -1,0 +1,229 @@
+"""Content: a product's texts, attributes, categories and images, told by the document of one of its SKUs.
+
+Invariant: a document counts as written only when the shop shows its texts, and its images in their order. One SKU speaks
+for a product; another one's document is refused. What the document does not say, and media that did not come from here, are
+left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from adapters.store.shopify import documents_content as documents
+from adapters.store.shopify import images, texts
+from adapters.store.shopify.articles import Articles, number_of, parts
+from adapters.store.shopify.client import Client, Json
+from adapters.store.shopify.media import Media
+from adapters.store.shopify.options import Options
+from adapters.store.shopify.results import Results, faults_of, unwritten
+from adapters.store.shopify.translations import Translations
+from adapters.store.shopify.work import NotYet, Refused
+from daemon.drift import same
+from daemon.model import Fields, Patch
+
+ROWS: Final = 10
+"""Documents of one call; each product is a mutation of its own in it."""
+READ: Final = 20
+"""Products of one read; with ten media each they stay below what one query may cost."""
+
+
+def place_of(id_: str) -> tuple[str, str]:
+    """SKU and locale of a document's id; a bar can only be in the SKU."""
+    sku, _, locale = id_.rpartition("|")
+    return sku, locale
+
+
+class Contents:
+    """The content of one shop's products."""
+
+    def __init__(self, client: Client, articles: Articles, options: Options, media: Media) -> None:
+        self._client = client
+        self._articles = articles
+        self._options = options
+        self._media = media
+        self._translations = Translations(client, articles, options)
+
+    async def apply(self, patches: Sequence[Patch], results: Results) -> None:
+        """Write the documents, those in the shop's own language first. Raises StoreError when a whole call fails."""
+        spoken: dict[str, list[Patch]] = {}
+        for patch in patches:
+            locale = str(patch.identity.get("locale", "default"))
+            if why := unwritten(patch, texts.KNOWN):
+                results.refuse(patch, why)
+            elif locale == self._options.locale or locale in self._options.locales:
+                spoken.setdefault(locale, []).append(patch)
+            else:
+                results.refuse(patch, f"no language of the shop is mapped to the locale {locale}; see options.locales")
+        for locale in sorted(spoken, key=lambda each: (each != self._options.locale, each)):
+            nodes = await self._nodes(spoken[locale], locale, results)
+            if locale == self._options.locale:
+                await self._own(nodes, results)
+            else:
+                await self._translations.apply(locale, nodes, results)
+
+    async def _nodes(self, patches: Sequence[Patch], locale: str, results: Results) -> list[tuple[Patch, Json]]:
+        """The product of each document that speaks for it."""
+        by_sku = {str(patch.identity["sku"]): patch for patch in patches}
+        read, refused = await self._read(by_sku, locale)
+        for sku, why in refused.items():
+            if by_sku[sku].fields is None:
+                results.ok(by_sku[sku])  # what is not there shows nothing
+            else:
+                results.refuse(by_sku[sku], why)
+        speakers = {sku: texts.record_of(node).get("sku") for sku, node in read.items()}
+        others = {str(other) for sku, other in speakers.items() if other and other != sku}
+        there, _ = await self._articles.read(others, documents.CONTENT_SPEAKERS, {})
+        found: list[tuple[Patch, Json]] = []
+        taken: dict[str, str] = {}
+        for sku, node in sorted(read.items()):
+            other, product = speakers[sku], number_of(node["id"])
+            if other != sku and other in there and there[other][0].product == product:
+                taken[product] = str(other)
+            if taken.setdefault(product, sku) == sku:
+                found.append((by_sku[sku], node))
+            elif by_sku[sku].fields is None:
+                results.ok(by_sku[sku])
+            else:
+                why = f"its product shows the content of SKU {taken[product]}; give each product one document"
+                results.refuse(by_sku[sku], why)
+        return found
+
+    async def _read(self, skus: Iterable[str], locale: str) -> tuple[dict[str, Json], dict[str, str]]:
+        """The products by SKU, with all of their media, and why there is none for the others."""
+        read, refused = await self._articles.read(skus, documents.CONTENT_READ, self._variables(locale), size=READ)
+        nodes = {sku: node["product"] for sku, (_, node) in read.items()}
+        for node in nodes.values():
+            await self._media.all_of(node)
+        return nodes, refused
+
+    def _variables(self, locale: str) -> dict[str, str]:
+        code = "" if locale == self._options.locale else self._options.locales[locale]
+        return {"namespace": self._options.namespace, **texts.keys(code)}
+
+    # -- the shop's own language
+
+    async def _own(self, nodes: Sequence[tuple[Patch, Json]], results: Results) -> None:
+        for patch, node in nodes:
+            if patch.fields is None or "images" not in patch.fields:
+                continue
+            try:
+                images.wanted(patch.fields["images"] or [])
+                if not images.alike(patch.fields["images"], images.shown(node, patch.fields["images"])):
+                    await self._media.bring(node, patch.fields["images"] or [])
+            except Refused as refused:
+                results.refuse(patch, str(refused), refused.code)
+            except NotYet as waits:
+                results.later(patch, str(waits))
+        rows: list[tuple[Patch, Json, Json, dict[str, str]]] = []
+        for patch, node in nodes:
+            if results.settled(patch):
+                continue
+            try:
+                change, wish = self._change(patch, node)
+            except Refused as refused:
+                results.refuse(patch, str(refused))
+                continue
+            if len(change) > 1:
+                rows.append((patch, node, change, wish))
+            else:
+                results.ok(patch)
+        for some in parts(rows, ROWS):
+            await self._update(some, results)
+
+    def _change(self, patch: Patch, node: Json) -> tuple[Json, dict[str, str]]:
+        """What is to be written of a document, the product's id alone where the shop shows all of it; and its texts."""
+        said, namespace = texts.record_of(node), self._options.namespace
+        if patch.fields is None:
+            if not said.get("sku") or texts.hidden(node):
+                return {"id": node["id"]}, {}
+            gone = {"sku": said["sku"], "unpublished": True}
+            change = texts.product_input(node["id"], {}, {texts.CONTENT: gone}, namespace)
+            return change | {"status": "DRAFT"}, {}
+        wish = texts.wanted(patch.fields)
+        shown = texts.shown_lists(node)
+        metafields = {n: v for n, v in texts.listed(patch.fields).items() if not same(v or None, shown[n] or None)}
+        if not same(record := texts.record(patch.fields), said):
+            metafields[texts.CONTENT] = record
+        change = texts.product_input(node["id"], texts.differs(wish, texts.own(node)), metafields, namespace)
+        if said.get("unpublished") and node["status"] == "DRAFT":
+            change["status"] = "ACTIVE"
+        return change, wish
+
+    async def _update(self, rows: Sequence[tuple[Patch, Json, Json, dict[str, str]]], results: Results) -> None:
+        variables: dict[str, Any] = {f"p{n}": change for n, (_, _, change, _) in enumerate(rows)}
+        variables |= self._variables(self._options.locale)
+        async with self._articles.alone(number_of(node["id"]) for _, node, _, _ in rows):
+            data, failed = await self._client.parts(documents.products_update(len(rows)), variables)
+        for n, (patch, _, change, wish) in enumerate(rows):
+            if error := failed.get(f"r{n}"):
+                results.failed(patch, error)
+                continue
+            payload = data.get(f"r{n}") or {}
+            if faults := faults_of(payload):
+                results.refuse(patch, faults[0].message)
+            elif payload.get("product"):
+                self._judge(patch, payload["product"], change, wish, results)
+
+    def _judge(self, patch: Patch, node: Json, change: Json, wish: dict[str, str], results: Results) -> None:
+        shown = texts.own(node)
+        if missed := texts.differs(wish, shown):
+            name = sorted(missed)[0]
+            results.refuse(patch, f"the shop keeps {name} as {str(shown[name])[:60]!r}; give it as the shop keeps it")
+        elif change.get("status", node["status"]) != node["status"]:
+            results.refuse(patch, f"the shop took the call and shows the status {node['status']}")
+        elif patch.fields is not None and not same(texts.record(patch.fields), texts.record_of(node)):
+            results.refuse(patch, "the shop took the call and does not show the metafield content")
+        else:
+            results.ok(patch)
+
+    # -- reading back
+
+    async def fetch(self, ids: Sequence[str]) -> Mapping[str, Fields]:
+        spoken: dict[str, dict[str, str]] = {}
+        for id_ in ids:
+            sku, locale = place_of(id_)
+            if locale == self._options.locale or locale in self._options.locales:
+                spoken.setdefault(locale, {})[sku] = id_
+        found: dict[str, Fields] = {}
+        for locale, those in sorted(spoken.items()):
+            nodes, _ = await self._read(those, locale)
+            mine = {sku: node for sku, node in nodes.items() if texts.record_of(node).get("sku") == sku}
+            for sku, fields in (await self._shown(locale, mine)).items():
+                found[those[sku]] = fields
+        return found
+
+    async def _shown(self, locale: str, nodes: Mapping[str, Json]) -> dict[str, Fields]:
+        if locale == self._options.locale:
+            shown = {sku: texts.shown(node, locale) for sku, node in nodes.items()}
+        else:
+            shown = await self._translations.shown(locale, nodes)
+        return {sku: fields for sku, fields in shown.items() if fields is not None}
+
+    async def scan(self) -> AsyncIterator[tuple[str, Fields]]:
+        """Everything, in the order of the ids. All pages are read first, since Shopify knows no such order."""
+        found: dict[str, Fields] = {}
+        for locale in (self._options.locale, *self._options.locales):
+            async for page in self._pages(locale):
+                spoken = ((texts.record_of(node).get("sku"), node) for node in page)
+                nodes = {str(sku): node for sku, node in spoken if sku}
+                for node in nodes.values():
+                    await self._media.all_of(node)
+                for sku, fields in (await self._shown(locale, nodes)).items():
+                    found.setdefault(f"{sku}|{locale}", fields)
+        for id_ in sorted(found):
+            yield id_, found[id_]
+
+    async def _pages(self, locale: str) -> AsyncIterator[list[Json]]:
+        """All products by id: each page asks for those above the last one, since deep pages are not served."""
+        last = "0"
+        while True:
+            variables = {"query": f"id:>{last}", "first": READ, "after": None, **self._variables(locale)}
+            data = await self._client.run(documents.CONTENT_SCAN, variables, background=True)
+            connection = self._client.shape(data.get("products"), dict, "products")
+            nodes = connection["nodes"]
+            if nodes:
+                yield nodes
+            if not nodes or not connection["pageInfo"]["hasNextPage"]:
+                return
+            last = self._articles.above(last, nodes)
