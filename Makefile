@@ -7,11 +7,12 @@ VENV ?= .venv
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(VENV)/bin/python -m pip install --quiet
 ARGS ?=
 
-.PHONY: help demo test e2e-tryton soak bench lint clean
+.PHONY: help demo test e2e e2e-tryton soak bench lint clean
 
 help:
 	@echo 'make demo    the whole thing on this machine: an ERP, a shop, a business day (Ctrl-C ends it)'
 	@echo 'make test    all tests, on each PostgreSQL server that is found'
+	@echo 'make e2e     real storefronts from npm, installed apart and kept in ~/.cache/erpsyncd, behind a real ERP schema'
 	@echo 'make e2e-tryton  business events in a real Tryton, which is installed apart and kept in ~/.cache/erpsyncd'
 	@echo 'make soak    many seeded runs of faults under load: ERPSYNCD_SEEDS=2000 make soak, ERPSYNCD_SEED=17 to repeat'
 	@echo 'make bench   measurements beside peers: make bench ARGS="ingest latency idle storm"'
@@ -23,6 +24,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m pytest $(ARGS)
+
+e2e: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m tests.e2e.stores $(ARGS)
 
 e2e-tryton: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m tests.e2e.tryton $(ARGS)

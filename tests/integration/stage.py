@@ -38,31 +38,38 @@ SMALLEST: Mapping[str, Any] = {
 async def differences(connection: asyncpg.Connection, config: str, shop: Shop) -> list[str]:
     """Every document in which the store differs from the mapping's own SQL, run by the test over all keys."""
     found: list[str] = []
-    for name, table in tomllib.loads(config)["entity"].items():
-        truth = await _truth(connection, table.get("kind", name), table)
+    tables = tomllib.loads(config)["entity"]
+    for name, said in (await truth(connection, config)).items():
+        table = tables[name]
         documents = {id_: exact(fields) for id_, fields in shop.documents(name).items()}
-        for id_, fields in truth.items():
+        for id_, fields in said.items():
             if documents.get(id_) != fields:
                 found.append(f"{name} {id_}: the store shows {documents.get(id_)}, SQL says {fields}")
         missing = table.get("missing", "zero" if name == "stock" else "unpublish")
         found += [
             f"{name} {id_}: the store shows {documents[id_]}, SQL says nothing"
-            for id_ in documents.keys() - truth.keys()
+            for id_ in documents.keys() - said.keys()
             if missing == "unpublish" or (missing == "zero" and documents[id_]["available"] != 0)
         ]
     return found
 
 
-async def _truth(connection: asyncpg.Connection, kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+async def truth(connection: asyncpg.Connection, config: str) -> dict[str, dict[str, Any]]:
+    """What the mapping's own SQL says over all keys: entity -> id -> fields, numbers as Decimal."""
+    tables = tomllib.loads(config)["entity"]
+    return {name: await _said(connection, table.get("kind", name), table) for name, table in tables.items()}
+
+
+async def _said(connection: asyncpg.Connection, kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
     pages = await connection.prepare(table["all_keys"])
     keys = [row[0] for row in await pages.fetch(SMALLEST.get(pages.get_parameters()[0].name, ""), 2**31 - 1)]
-    truth: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     for row in await connection.fetch(table["sql"], keys):
         fields = {name: value for name, value in row.items() if name != "key"}
         identity = {name: fields.get(name, default) for name, default in IDENTITY[kind].items()}
         lists: dict[str, Any] = {name: [] for name in LISTS.get(kind, ())}
-        truth["|".join(map(str, identity.values()))] = exact({**lists, **identity, **fields})
-    return truth
+        said["|".join(map(str, identity.values()))] = exact({**lists, **identity, **fields})
+    return said
 
 
 async def sql_connection(dsn: str) -> asyncpg.Connection:
