@@ -8,8 +8,9 @@ unknown field is a 400, an unknown id a 404 in JSON, an unknown address a 404 in
 from __future__ import annotations
 
 import copy
+import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -49,6 +50,9 @@ class Medusa(Server):
         self.lists: dict[str, Json] = {}
         """id -> title, prices {id: price}, used: ids that were deleted"""
         self.customers: dict[str, Json] = {}
+        self.orders: dict[str, Json] = {}
+        self.ships = True
+        """The shop has a shipping option."""
         self.poisoned: set[str] = set()
         """Inventory items, variants and customers of which a plugin refuses every write."""
         self.conflicts = 0
@@ -80,6 +84,28 @@ class Medusa(Server):
         self.customers[made["id"]] = made
         return made
 
+    def order(self, *lines: tuple[str, int], **values: Any) -> Json:
+        """An order of so many pieces of each SKU."""
+        number = len(self.orders) + 1
+        items = [
+            {"id": f"ordli_{self._next()}", "variant_sku": sku, "detail": {"quantity": pieces, "fulfilled_quantity": 0}}
+            for sku, pieces in lines
+        ]
+        made: Json = {
+            "id": f"order_{self._next()}", "display_id": number, "status": "pending", "metadata": None, "items": items,
+            "fulfillments": [], **values,
+        }  # fmt: skip
+        self.orders[made["id"]] = made
+        return made
+
+    def fulfil(self, order: Json, *lines: tuple[str, int], metadata: Json | None = None) -> Json:
+        """A fulfilment as the shop's people make it."""
+        ids = {item["variant_sku"]: item["id"] for item in order["items"]}
+        rows = [{"id": ids[sku], "quantity": pieces} for sku, pieces in lines]
+        self._fulfil(order, {"items": rows, "metadata": metadata})
+        made: Json = order["fulfillments"][-1]
+        return made
+
     def of(self, sku: str) -> Json:
         return next(variant for variant in self.variants.values() if variant["sku"] == sku)
 
@@ -109,7 +135,7 @@ class Medusa(Server):
         good = "Basic " + b64encode(f"{self.token}:".encode()).decode()
         write = request.method == "POST"
         return Call(
-            method=request.method, entity=path, write=write, ids=(),
+            method=request.method, entity=re.sub(r"\b(order|ful)_\d+", "*", path), write=write, ids=(),
             authorized=request.headers.get("Authorization") == good,
             touches=frozenset(_touched(path, body)) if write else frozenset(),
         )  # fmt: skip
@@ -120,7 +146,7 @@ class Medusa(Server):
             return json_answer({"message": "Unauthorized"}, 401)
         query = parse_qsl(request.query_string, keep_blank_values=True)
         fields = dict(query).get("fields", "")
-        parts = call.entity.split("/")
+        parts = request.path.removeprefix("/admin/").split("/")
         try:
             if call.method == "GET" and request.path.startswith("/admin/"):
                 found = self._listed(parts)
@@ -162,6 +188,8 @@ class Medusa(Server):
                 return "variants", [self._variant(each) for each in self.variants.values()], {"sku"}
             case ["customers"]:
                 return "customers", list(self.customers.values()), {"email", "company_name"}
+            case ["orders"]:
+                return "orders", list(self.orders.values()), set()
         return None
 
     def _variant(self, variant: Json) -> Json:
@@ -212,6 +240,11 @@ class Medusa(Server):
                 self._well(id_)
                 customer["metadata"] = merged(customer["metadata"], _only(body, {"metadata"})["metadata"])
                 return {"customer": _chosen(customer, fields)}
+            case ["orders", id_, *what]:
+                order = self._known(self.orders, id_, "Order")
+                self._well(id_)
+                self._write_order(order, what, body)
+                return {"order": _chosen(order, fields)}
         raise Problem(404, "not_found", "no such thing")
 
     def _known(self, records: Mapping[str, Json], id_: str, what: str) -> Json:
@@ -301,6 +334,52 @@ class Medusa(Server):
                 place["used"].add(id_)
         return {"created": [], "updated": shown, "deleted": {"ids": body.get("delete", []), "object": "price"}}
 
+    def _write_order(self, order: Json, what: list[str], body: Json) -> None:
+        if order["status"] == "canceled":
+            raise Problem(400, "invalid_data", f"Order with id {order['id']} has been canceled.")
+        fulfilments = {each["id"]: each for each in order["fulfillments"]}
+        match what:
+            case []:
+                order["metadata"] = merged(order["metadata"], _only(body, {"metadata"})["metadata"])
+            case ["fulfillments"]:
+                self._fulfil(order, _only(body, {"items", "metadata", "location_id", "no_notification"}))
+            case ["fulfillments", id_, "shipments"]:
+                one = self._known(fulfilments, id_, "Fulfillment")
+                if one["shipped_at"]:
+                    raise Problem(400, "not_allowed", "Shipment has already been created")
+                for label in _only(body, {"items", "labels"}).get("labels", ()):
+                    if not label["tracking_url"].startswith("http"):
+                        raise Problem(
+                            400, "invalid_data", "Invalid request: Invalid url for field 'labels, 0, tracking_url'"
+                        )
+                one["shipped_at"], one["labels"] = "2026-11-28T05:00:00.000Z", body.get("labels", [])
+            case ["fulfillments", id_, "mark-as-delivered"]:
+                one = self._known(fulfilments, id_, "Fulfillment")
+                if one["delivered_at"]:
+                    raise Problem(400, "not_allowed", "Fulfillment has already been marked delivered")
+                one["delivered_at"] = "2026-11-28T05:00:00.000Z"
+            case ["cancel"] if order["status"] == "completed":
+                raise Problem(400, "not_allowed", "Cannot cancel a completed order.")
+            case ["cancel" | "complete" | "archive" as verb]:
+                order["status"] = {"cancel": "canceled", "complete": "completed", "archive": "archived"}[verb]
+            case _:
+                raise Problem(404, "not_found", "no such thing")
+
+    def _fulfil(self, order: Json, body: Json) -> None:
+        if not self.ships:
+            raise Problem(500, "unknown_error", "An unknown error occurred.")
+        items = {item["id"]: item["detail"] for item in order["items"]}
+        for row in body["items"]:
+            held = items[row["id"]]
+            if row["quantity"] > held["quantity"] - held["fulfilled_quantity"]:
+                text = f"Quantity to fulfill exceeds the reserved quantity for the item: {row['id']}"
+                raise Problem(400, "invalid_data", text)
+        for row in body["items"]:
+            items[row["id"]]["fulfilled_quantity"] += row["quantity"]
+        rows = [{"line_item_id": row["id"], "quantity": row["quantity"]} for row in body["items"]]
+        made = {"id": f"ful_{self._next()}", "metadata": body.get("metadata"), "items": rows, "labels": []}
+        order["fulfillments"].append({**made, "shipped_at": None, "delivered_at": None, "canceled_at": None})
+
 
 def merged(held: Json | None, given: Json | None) -> Json:
     """Metadata after a write: by top-level key, where an empty text removes one."""
@@ -347,9 +426,10 @@ def _page(name: str, records: list[Json], query: list[tuple[str, str]], filters:
     if "q" in words:
         text = words["q"].lower()
         records = [record for record in records if any(text in str(value).lower() for value in record.values())]
-    order: Callable[[Json], Any] = lambda record: record["id"]  # noqa: E731 a key for sorted
+    order = words.get("order", "id")
     offset, limit = int(words.get("offset", 0)), int(words.get("limit", 50))
-    page = sorted(records, key=order)[offset : offset + limit]
+    records = sorted(records, key=lambda record: record[order.lstrip("-")], reverse=order.startswith("-"))
+    page = records[offset : offset + limit]
     shown = [_chosen(record, words.get("fields", "")) for record in page]
     return {name: shown, "count": len(records), "offset": offset, "limit": limit}
 

@@ -42,16 +42,18 @@ class Api:
             pace=settings.pace,
         )
 
-    async def pages(self, path: str, name: str, fields: str, **query: str) -> AsyncIterator[list[Record]]:
-        """All records of a list, page by page in the order of their ids, which is that of their making."""
+    async def pages(
+        self, path: str, name: str, fields: str, order: str = "id", size: int = PAGE
+    ) -> AsyncIterator[list[Record]]:
+        """All records of a list, page by page; ids are in the order of their making."""
         offset = 0
         while True:
-            words = {**query, "fields": fields, "order": "id", "limit": str(PAGE), "offset": str(offset)}
+            words = {"fields": fields, "order": order, "limit": str(size), "offset": str(offset)}
             records = self.records(await self._get(path, words.items()), name)
             if records:
                 yield records
             offset += len(records)
-            if len(records) < PAGE:
+            if len(records) < size:
                 return
 
     async def all(self, path: str, name: str, fields: str) -> list[Record]:
@@ -66,11 +68,6 @@ class Api:
             words += [("fields", fields), ("limit", str(PAGE))]
             found += self.records(await self._get(path, words), name)
         return found
-
-    async def search(self, path: str, name: str, fields: str, text: str) -> list[Record]:
-        """The records that Medusa's own text search finds: more than were meant, to be looked through."""
-        words = [("q", text), ("fields", fields), ("limit", str(PAGE))]
-        return self.records(await self._get(path, words), name)
 
     async def _get(self, path: str, words: Iterable[tuple[str, str]]) -> Any:
         query = "&".join(f"{quote(key, safe='[]')}={quote(value, safe=',*', errors='replace')}" for key, value in words)
@@ -109,12 +106,14 @@ class Api:
         kind, message, code = (str(said.get(key) or "") for key in ("type", "message", "code"))
         changed = (
             (answer.status == 404 and kind == "not_found")
-            or (answer.status == 400 and message.rstrip(".").endswith("already exists"))
+            or (answer.status == 400 and ("already exists" in message or "has already been" in message))
             or (answer.status == 409 and (kind == "conflict" or code == "invalid_state_error"))
             or "deadlock" in message.lower()
         )
+        words = self.transport.quote(message)
+        if answer.status == 400 and message and not changed:
+            return self.transport.error(answers.REFUSED, Retry.NEVER, f"refused the call: {words}")
         if changed:
-            words = self.transport.quote(message)
             return self.transport.error(
                 answers.BUSY, Retry.LATER, f"changed what the call was about meanwhile: {words}"
             )

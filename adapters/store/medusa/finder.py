@@ -5,14 +5,19 @@ Invariant: what is remembered of a name is proved by reading the record; a name 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 from adapters.store.loan import Memory
-from adapters.store.medusa.api import Api, Record
+from adapters.store.medusa.api import PAGE, Api, Record
 from adapters.store.medusa.values import Refused
 
+ORDERS: Final = 200
+"""Orders of a page: Medusa adds all their items."""
 _METADATA: Final = "metadata:"
+_NUMBER: Final = "display_id"
+"""Medusa can sort by it, but neither ask for one nor find it among other numbers."""
 _ASKED_FOR: Final = ("id", "email", "company_name")
 """Fields by which Medusa gives a list of records; all others are learnt by reading."""
 
@@ -24,14 +29,17 @@ class Finder:
         self._api, self._memory = api, memory
         self._path, self._fields, self._by, self._prefix = path, f"id,metadata,{fields}", by, prefix
         self._kind = f"{path} {by}"
+        self._size = ORDERS if path == "orders" else PAGE
 
     async def find(self, names: Iterable[str]) -> dict[str, list[Record]]:
         """The records of each name, as they are now."""
+        names = set(names)
         bare = {name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)}
         found: dict[str, list[Record]] = {}
         for record in await (self._asked(bare) if self._by in _ASKED_FOR else self._learnt(bare)):
             found.setdefault(self.name(record), []).append(record)
-        return found
+        wanted = {name.lower() if self._by == "email" else name for name in names}
+        return {name: records for name, records in found.items() if name in wanted}
 
     async def _asked(self, names: set[str]) -> list[Record]:
         # an address of an account is in lower case or as its owner wrote it
@@ -45,22 +53,28 @@ class Finder:
         self._memory.forget(self._kind, missing)
         have = {record["id"] for record in records}
         more = [record async for record in self._missing(missing)] if missing else []
-        self._memory.put(self._kind, {self._value(each): each["id"] for each in more if self._value(each)})
+        values = Counter(map(self._value, more))  # what two records share is never remembered as one's
+        self._memory.forget(self._kind, [name for name, count in values.items() if count > 1])
+        self._memory.put(
+            self._kind, {name: each["id"] for each in more if values[name := self._value(each)] == 1 and name}
+        )
         return records + [record for record in more if record["id"] not in have]
 
     async def _missing(self, names: set[str]) -> AsyncIterator[Record]:
-        if self._by == "display_id":
-            for name in sorted(filter(str.isdecimal, names)):
-                for record in await self._api.search(self._path, self._path, self._fields, name):
-                    if self._value(record) == name:
-                        yield record
+        """All records; by number the newest ones, back to the oldest that is asked for."""
+        oldest = min(map(int, filter(str.isdecimal, names)), default=0)
+        order = f"-{self._by}" if self._by == _NUMBER else "id"
+        if self._by == _NUMBER and not oldest:
             return
-        async for record in self.everything():
-            yield record
+        async for page in self._api.pages(self._path, self._path, self._fields, order, self._size):
+            for record in page:
+                yield record
+            if self._by == _NUMBER and _number(page[-1]) <= oldest:
+                return
 
     async def everything(self) -> AsyncIterator[Record]:
         """All records."""
-        async for page in self._api.pages(self._path, self._path, self._fields):
+        async for page in self._api.pages(self._path, self._path, self._fields, size=self._size):
             for record in page:
                 yield record
 
@@ -91,6 +105,11 @@ class Finder:
                 f"{len(records)} {self._path} of the shop have {self._by} {name} (ids {ids}); which one is meant?"
             )
         return records[0]
+
+
+def _number(record: Record) -> int:
+    value = record.get(_NUMBER)
+    return value if isinstance(value, int) else 0
 
 
 def metadata(record: Record) -> Mapping[str, Any]:

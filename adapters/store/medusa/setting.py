@@ -12,7 +12,9 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from adapters.store.options import Options, kinds_of
 
-KINDS: Final = ("stock", "price", "credit")
+KINDS: Final = ("stock", "price", "credit", "order_status")
+ACTIONS: Final = ("shipped", "delivered", "completed", "canceled", "archived")
+"""What a status of the ERP can make of an order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,14 @@ class Setting:
     price_lists: Mapping[str, str]
     """The ERP's price list -> id or title of a price list; one that is not here and called default is the variant's own."""
     customer: str
+    order: str
+    order_prefix: str
+    statuses: Mapping[str, str]
+    """Status of the ERP -> one of ACTIONS."""
+    fulfilments: bool
+    """Shipments become fulfilments; else they are in the metadata only."""
+    tracking_urls: Mapping[str, str]
+    """Carrier, or * for any -> address with {number}."""
     prefix: str
 
 
@@ -40,12 +50,24 @@ def read(settings: StoreSettings) -> Setting:
         on_hand=options.text("stock", "available", ("available", "on_hand")) == "on_hand",
         price_lists=options.table("price_lists"),
         customer=_lookup(options, "customer", "email", ("id", "email", "company_name")),
+        order=_lookup(options, "order", "display_id", ("display_id", "id")),
+        order_prefix=options.text("order_prefix", ""),
+        statuses=options.table("statuses") or {"delivered": "delivered"},
+        fulfilments=options.text("fulfilments", "create", ("create", "metadata")) == "create",
+        tracking_urls=options.table("tracking_urls"),
         prefix=options.text("metadata_prefix", "erpsyncd_"),
     )
     options.end()
     for key, names in (("locations", setting.locations), ("price_lists", setting.price_lists)):
         if len(set(names.values())) < len(names):
             raise options.error(key, "leads two names to one place", "Each needs a place of its own.")
+    for status, action in setting.statuses.items():
+        if action not in ACTIONS:
+            raise options.error(f"statuses.{status}", f"must be one of {', '.join(ACTIONS)}")
+    for carrier, url in setting.tracking_urls.items():
+        if not url.startswith(("https://", "http://")) or "{number}" not in url:
+            hint = 'Such as "https://parcel.example/{number}".'
+            raise options.error(f"tracking_urls.{carrier}", "must be an address with {number} in it", hint)
     return setting
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from adapters.store.base import StoreSettings
 from adapters.store.medusa.api import Api
 from adapters.store.medusa.credit import Credit
+from adapters.store.medusa.orders import Orders
 from adapters.store.medusa.price import Price
 from adapters.store.medusa.setting import read
 from adapters.store.medusa.shop import Shop
@@ -22,7 +23,7 @@ from daemon.model import Fields, Outcome, Patch
 CONCURRENCY: Final = 4
 """Calls at a time; a Medusa process gets slower beyond (measured)."""
 BATCH: Final = 300
-SMALLER: Final = {"credit": 25}
+SMALLER: Final = {"credit": 25, "order_status": 10}
 """Kinds whose documents take a call each."""
 
 
@@ -54,6 +55,7 @@ class MedusaStore:
             "stock": Stock(self._shop, setting),
             "price": Price(self._shop, setting, settings.memory),
             "credit": Credit(self._shop, setting, settings.memory),
+            "order_status": Orders(self._shop, setting, settings.memory),
         }
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
 
@@ -71,10 +73,12 @@ class MedusaStore:
             await part.check()
 
     def remote(self, entity: str, patch: Patch) -> str | None:
-        """A variant or a customer: parallel writes of one leave prices twice and lose metadata."""
+        """A variant, customer or order: parallel writes of one leave prices twice, lose metadata and ship twice."""
         match self._kinds[entity]:
             case "credit":
                 return f"customer:{patch.identity['customer']}"
+            case "order_status":
+                return f"order:{patch.identity['order']}"
         return f"sku:{patch.identity['sku']}"
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
