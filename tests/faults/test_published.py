@@ -14,6 +14,7 @@ from daemon.demo.embedded import Cluster
 from tests.conftest import Database
 from tests.faults.world import World, world
 from tests.integration.harness import LATEST
+from tests.integration.recognition import happened, recognised
 from tests.integration.stage import own_stage
 from tests.waiting import until
 
@@ -81,12 +82,15 @@ watch = [{ table = "item", key = "id" }, { table = "move", key = "item_id" }]
 async def test_rows_that_came_with_a_partition_are_followed(database: Database, tmp_path: Path, root: str) -> None:
     async with own_stage(database, tmp_path, PARTED.format(root=root), BY_MOVES) as stage:
         await stage.equal()
-        await stage.erp.execute("alter table move attach partition move_2 for values from (1000) to (2000)")
+        attach = "alter table move attach partition move_2 for values from (1000) to (2000)"
+        at = await happened(stage.erp, attach)
+        recognised(await stage.daemon.until_event("schema_changed"), at)
         await stage.until_shown("stock", "A3|default", available=130)
         await stage.equal()
         await stage.erp.execute("update move set item_id = 4 where id = 1003")
         await stage.equal()
         await stage.erp.execute("delete from move where id = 1005")
         await stage.equal()
-        await stage.erp.execute("alter table move detach partition move_2")
+        at = await happened(stage.erp, "alter table move detach partition move_2")
+        recognised(await stage.daemon.until_event("schema_changed", count=2), at)
         await stage.equal()

@@ -1,6 +1,7 @@
 """The server gives the slot up, or somebody moves it.
 
-Invariant under test: it is noticed, while streaming and at a start, and is a gap that ends in equality, deletions included.
+Invariant under test: it is noticed within ten seconds, while streaming and at a start, and is a gap that ends in equality,
+deletions included.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 from daemon.demo.embedded import Cluster
 from tests.faults.world import World, world
 from tests.integration.harness import LATEST
+from tests.integration.recognition import recognised
 from tests.waiting import until
 
 SMALL = {"max_slot_wal_keep_size": "1MB", "min_wal_size": "32MB", "max_wal_size": "32MB"}
@@ -50,12 +52,14 @@ async def test_a_slot_that_the_server_gave_up_is_a_gap_and_ends_in_equality(
             await place.kill()
         await changes(place)
         await lose_slot(place)
+        at = await place.sql("select clock_timestamp()")
         if running:
             place.stream_line.resume()
             place.stream_line.cut()
         else:
             await place.start()
         line = await place.daemon.until_event("gap")
+        recognised(line, at)
         assert line["level"] == "error"
         assert "was invalidated by the server" in line["msg"]
         await place.daemon.until_event("resync")
@@ -70,8 +74,10 @@ async def test_a_slot_that_somebody_advanced_is_a_gap_and_ends_in_equality(clust
         await changes(place)
         await until_free(place)
         await place.sql("select pg_replication_slot_advance($1, pg_current_wal_lsn())", place.slot)
+        at = await place.sql("select clock_timestamp()")
         await place.start()
         line = await place.daemon.until_event("gap")
+        recognised(line, at)
         assert "was advanced or made anew by someone else" in line["msg"]
         await place.at_rest()
         assert "A7|default|EUR|1" not in place.shops["main"].documents("price")

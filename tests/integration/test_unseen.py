@@ -117,17 +117,7 @@ async def test_a_commit_that_hangs_while_the_slot_is_moved_past_it_is_sent_when_
     async with standby_missing(new_cluster, tmp_path) as stage:
         await stage.daemon.kill()
         async with hanging(stage, "update item set on_hand = 777 where id = 3"):
-
-            async def moved() -> bool:
-                try:
-                    await stage.erp.execute(
-                        "select pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) from pg_replication_slots"
-                    )
-                except asyncpg.ObjectInUseError:
-                    return False
-                return True
-
-            await until(moved, within=LATEST, what="the slot is advanced")
+            await until_done(stage, "select pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) from {slots}")
             await stage.daemon.start()
             await stage.daemon.until_event("resync")
             await stage.erp.execute("update item set on_hand = 5 where id = 9")
@@ -215,19 +205,22 @@ async def test_a_key_that_was_mended_during_a_gap_is_sent_without_another_change
         await stage.daemon.kill()
         stage.shop.clear()
         await stage.erp.execute("update item set on_hand = 71 where id = 3")
-
-        async def dropped() -> bool:
-            try:
-                await stage.erp.execute(
-                    "select pg_drop_replication_slot(slot_name) from pg_replication_slots "
-                    "where database = current_database()"
-                )
-            except asyncpg.ObjectInUseError:
-                return False
-            return True
-
-        await until(dropped, within=LATEST, what="the slot is dropped")
+        await until_done(stage, "select pg_drop_replication_slot(slot_name) from {slots}")
         await stage.daemon.start()
         await stage.daemon.until_event("gap")
         await stage.until_shown("stock", "A3|default", available=71)
         await stage.equal()
+
+
+async def until_done(stage: Stage, sql: str) -> None:
+    """Run a statement on the database's `{slots}` as soon as nobody reads them."""
+    slots = "pg_replication_slots where database = current_database()"
+
+    async def done() -> bool:
+        try:
+            await stage.erp.execute(sql.format(slots=slots))
+        except asyncpg.ObjectInUseError:
+            return False
+        return True
+
+    await until(done, within=LATEST, what=sql)
