@@ -27,12 +27,14 @@ from graphql import (
 from tests.doubles.faults import Fault
 from tests.doubles.server import Call, Server, json_answer
 from tests.doubles.vendure_orders import ORDER_FIELDS, OrderRoot, Orders
+from tests.doubles.vendure_products import PRODUCT_FIELDS, ProductRoot, Products, multipart
 
 SCHEMA = build_schema((Path(__file__).parent.parent / "data" / "vendure" / "admin.graphql").read_text())
 BODY_LIMIT = 102_400
 FIELDS = {
     "Customer": {"creditLimit": "Int", "creditBalance": "Int", "creditHold": "Boolean", "erpId": "String"},
     "Order": ORDER_FIELDS,
+    "Product": PRODUCT_FIELDS,
 }
 
 
@@ -47,6 +49,7 @@ class Vendure(Server):
         """id -> sku, levels {location: (on hand, allocated)}, prices {channel: {currency: minor units}}"""
         self.customers: dict[str, dict[str, Any]] = {}
         self.orders = Orders()
+        self.products = Products()
         self.sessions: set[str] = set()
         self.logins = 0
         self.poisoned: set[str] = set()
@@ -64,11 +67,13 @@ class Vendure(Server):
             "pricesIncludeTax": False, "availableCurrencyCodes": ["USD", "EUR", "GBP"],
         }  # fmt: skip
 
-    def variant(self, sku: str, *channels: str) -> str:
-        """A variant without a level or a price, as one has when its prices were deleted."""
+    def variant(self, sku: str, *channels: str, product: str | None = None) -> str:
+        """A variant without a level or a price, as one has when its prices were deleted; its only one where no product is
+        named."""
         number = str(len(self.variants) + 1)
         prices: dict[str, dict[str, int]] = {token: {} for token in ("", *channels)}
         self.variants[number] = {"id": number, "sku": sku, "levels": {}, "prices": prices}
+        self.variants[number]["product"] = product or self.products.add(sku)
         return number
 
     def customer(self, email: str, erp_id: str | None = None) -> str:
@@ -84,7 +89,7 @@ class Vendure(Server):
 
     def call_of(self, request: web.Request, body: bytes) -> Call:
         try:
-            asked = orjson.loads(body)
+            asked = self._asked(request, body)
             [operation] = [d for d in parse(asked["query"]).definitions if isinstance(d, OperationDefinitionNode)]
         except (ValueError, TypeError, KeyError, GraphQLError):
             return Call(method=request.method, entity="")
@@ -109,6 +114,10 @@ class Vendure(Server):
                 order = self.orders.order_of_line(given["lines"][0]["orderLineId"])
             case "Move":
                 order = self.orders.order_of(variables["id"])
+            case "Upload":
+                return ()
+            case "Content":
+                return (f"product:{given['id']}",)
             case "Note":
                 return (f"order:{given['id']}",)
             case "Cancel":
@@ -119,15 +128,21 @@ class Vendure(Server):
                 return tuple(f"variant:{row['id']}" for row in given or ())
         return (f"order:{order['id']}",) if order is not None else ()
 
+    @staticmethod
+    def _asked(request: web.Request, body: bytes) -> Any:
+        if _is_multipart(request):
+            return multipart(request.headers["Content-Type"], body)
+        return orjson.loads(body)
+
     def _authorized(self, request: web.Request) -> bool:
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return request.headers.get("vendure-api-key") == self.token or bearer in self.sessions
 
     async def respond(self, request: web.Request, call: Call, body: bytes, faults: list[Fault]) -> web.Response:
         del faults
-        if len(body) > BODY_LIMIT:
+        if len(body) > BODY_LIMIT and not _is_multipart(request):
             return json_answer({"statusCode": 500, "message": "", "path": "/admin-api"}, 500)
-        asked = orjson.loads(body)
+        asked = self._asked(request, body)
         try:
             document = parse(asked["query"])
         except GraphQLError as error:
@@ -147,6 +162,11 @@ class Vendure(Server):
         return response
 
 
+def _is_multipart(request: web.Request) -> bool:
+    """As a browser may not send it by itself: Apollo wants the header too."""
+    return request.content_type == "multipart/form-data" and "Apollo-Require-Preflight" in request.headers
+
+
 def _told(error: GraphQLError, code: str = "") -> dict[str, Any]:
     if not code and error.message.startswith("Variable "):
         code = "BAD_USER_INPUT"
@@ -159,7 +179,7 @@ def _told(error: GraphQLError, code: str = "") -> dict[str, Any]:
     return told
 
 
-class Root(OrderRoot):
+class Root(OrderRoot, ProductRoot):
     """The resolvers of one request; graphql-core calls them by the names of the schema's fields."""
 
     def __init__(self, shop: Vendure, authorized: bool, channel: str) -> None:
@@ -179,6 +199,12 @@ class Root(OrderRoot):
 
     def _orders(self) -> Orders:
         return self._shop.orders
+
+    def _products(self) -> Products:
+        return self._shop.products
+
+    def _skus(self, product: str) -> list[str]:
+        return [variant["sku"] for variant in self._shop.variants.values() if variant["product"] == product]
 
     def _page(self, items: list[dict[str, Any]], options: Mapping[str, Any] | None) -> dict[str, Any]:
         return _page(items, options)
@@ -207,7 +233,12 @@ class Root(OrderRoot):
             {
                 "entityName": entity,
                 "customFields": [
-                    {"__typename": f"{kind}CustomFieldConfig", "name": name, "type": kind.lower(), "list": False}
+                    {
+                        "__typename": f"{kind}CustomFieldConfig",
+                        "name": name,
+                        "type": kind[0].lower() + kind[1:],
+                        "list": False,
+                    }
                     for name, kind in fields.items()
                 ],
             }
@@ -227,7 +258,8 @@ class Root(OrderRoot):
             for id_, (on_hand, allocated) in variant["levels"].items()
         ]
         prices = [{"currencyCode": code, "price": price} for code, price in variant["prices"][self._token].items()]
-        return {"id": variant["id"], "sku": variant["sku"], "stockLevels": levels, "prices": prices}
+        shown = {"id": variant["id"], "sku": variant["sku"], "stockLevels": levels, "prices": prices}
+        return {**shown, "product": self._product(variant["product"])}
 
     def updateProductVariants(  # noqa: N802
         self,

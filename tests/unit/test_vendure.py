@@ -314,7 +314,7 @@ def test_an_option_that_cannot_be_honoured_is_named(options: dict[str, Any], whe
     assert caught.value.where == f"store.main.options.{where}"
 
 
-@pytest.mark.parametrize("kind", ["content", ""])
+@pytest.mark.parametrize("kind", [""])
 def test_an_entity_that_has_no_place_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError) as caught:
         vendure.create(settings(kinds={"x": kind}))

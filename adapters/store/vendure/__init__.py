@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from adapters.store.base import Store, StoreSettings
+from adapters.store.vendure.content import Contents
 from adapters.store.vendure.credit import Credit
 from adapters.store.vendure.orders import Orders
 from adapters.store.vendure.price import Price
@@ -24,7 +25,7 @@ CONCURRENCY: Final = 2
 """Calls at a time; more gave nothing and deadlocked where they met (measured)."""
 BATCH: Final = 100
 """Variants in one call take about a second (measured)."""
-SMALLER: Final = {"credit": 25, "order_status": 10}
+SMALLER: Final = {"credit": 25, "order_status": 10, "content": 10}
 
 
 class Part(Protocol):
@@ -54,6 +55,7 @@ class VendureStore:
             batch_sizes={name: SMALLER[kind] for name, kind in setting.kinds.items() if kind in SMALLER},
         )
         self._kinds = setting.kinds
+        self._setting = setting
         self._wire = Wire(settings, setting)
         self._shop = Shop(self._wire, setting)
         made: dict[str, Part] = {
@@ -61,6 +63,7 @@ class VendureStore:
             "price": Price(self._shop, setting),
             "credit": Credit(self._shop, setting),
             "order_status": Orders(self._shop, setting),
+            "content": Contents(self._shop, setting, settings.pictures),
         }
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
 
@@ -78,11 +81,13 @@ class VendureStore:
             await part.check()
 
     def remote(self, entity: str, patch: Patch) -> str | None:
-        """A variant, a customer or an order: writes that share one deadlock or overwrite each other."""
+        """A variant or product, a customer or an order: writes that share one deadlock or overwrite each other."""
         if self._kinds[entity] == "credit":
             return f"customer:{patch.identity['customer']}"
         if self._kinds[entity] == "order_status":
             return f"order:{patch.identity['order']}"
+        if self._kinds[entity] == "content" and self._setting.product != "sku":
+            return f"product:{patch.identity['sku']}"
         return f"sku:{patch.identity['sku']}"
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:

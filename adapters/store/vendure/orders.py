@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from adapters.store.vendure.setting import Setting
-from adapters.store.vendure.shipping import CHANGING, Order, Shipment, Shipping, Steps, note, way
+from adapters.store.vendure.shipping import CHANGING, Order, Shipment, Shipping, Steps, way
 from adapters.store.vendure.shop import Refused, Shop, portions
-from adapters.store.vendure.values import Unfit
+from adapters.store.vendure.values import Unfit, note
 from adapters.store.vendure.wire import LEFT_OUT, REJECTED, UNMAPPED, UNSENDABLE
 from daemon.model import Fields, Outcome, Patch, Status
 

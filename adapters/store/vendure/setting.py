@@ -13,7 +13,7 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from adapters.store.options import Options, kinds_of
 
-KINDS: Final = ("stock", "price", "credit", "order_status")
+KINDS: Final = ("stock", "price", "credit", "order_status", "content")
 CREDIT_FIELDS: Final = ("currency", "limit", "balance", "available", "hold")
 PRICE_FIELDS: Final = ("compare_at",)
 STATES: Final = (
@@ -58,6 +58,14 @@ class Setting:
     """Status of a fulfilment in the ERP, folded -> "Shipped" or "Delivered"; any other has not left."""
     handler: str
     mark: str
+    product: str
+    """How a product is found: "sku" (of its only variant) or a custom field of Product."""
+    product_note: str
+    """Custom field of Product that keeps what of the content has no place of its own."""
+    locales: Mapping[str, str]
+    """Locale of the ERP -> language code; "" is the channel's default language."""
+    attributes: Mapping[str, str]
+    """Attribute of the ERP -> custom field of Product."""
 
     def state(self, status: str) -> str | None:
         """The state of an order that a status of the ERP means."""
@@ -96,7 +104,7 @@ def read(settings: StoreSettings) -> Setting:
         raise options.error("credit", "is missing: Vendure itself has no credit", hint)
     price_fields = options.table("price_fields")
     _known(options, "price_fields", price_fields, PRICE_FIELDS)
-    notes = {"order_status": "order_note"}
+    notes = {"order_status": "order_note", "content": "product_note"}
     noted = {key: options.text(key, "") for key in notes.values()}
     for kind, key in notes.items():
         if kind in shown and not noted[key]:
@@ -108,6 +116,10 @@ def read(settings: StoreSettings) -> Setting:
     statuses |= _states(options, "statuses", (*STATES, CANCELLED))
     shipments = {**{folded(word): state for word, state in _SENT_WORDS.items()}, "delivered": "Delivered"}
     shipments |= _states(options, "fulfilment_statuses", SENT)
+    locales = options.table("locales") or {"default": ""}
+    _each_once(options, "locales", locales)
+    attributes = options.table("attributes")
+    _each_once(options, "attributes", attributes)
     setting = Setting(
         kinds=kinds,
         login=user,
@@ -124,11 +136,17 @@ def read(settings: StoreSettings) -> Setting:
         shipments=shipments,
         handler=options.text("fulfilment_handler", "manual-fulfillment"),
         mark=options.text("mark", "erpsyncd"),
+        product=options.text("product", "sku"),
+        product_note=noted["product_note"],
+        locales=locales,
+        attributes=attributes,
     )
     options.end()
     for key, names in (
         ("customer", [setting.customer]),
         ("order", [setting.order]),
+        ("product", [setting.product]),
+        ("attributes", attributes.values()),
         *((key, filter(None, [name])) for key, name in noted.items()),
         ("credit", credit.values()),
         ("price_fields", price_fields.values()),

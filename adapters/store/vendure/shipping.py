@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from adapters.store.vendure.setting import CANCELLED, SENT, STATES, Setting, folded
-from adapters.store.vendure.values import Unfit, whole
+from adapters.store.vendure.values import Unfit, noted, whole
 from daemon.model import Fields
 
 Order = Mapping[str, Any]
@@ -240,24 +238,13 @@ class Shipping:
         if carrier != str(entry.get("carrier") or ""):
             shown["carrier"] = carrier
         held = _held(order, one)
-        if held != quantities(entry.get("lines"), ""):
+        try:
+            said = quantities(entry.get("lines"), "")
+        except Unfit:
+            said = {}
+        if held != said:
             shown["lines"] = [{"sku": sku, "quantity": quantity} for sku, quantity in sorted(held.items())]
         return shown
-
-
-def note(fields: Fields) -> str:
-    """What an order's or a product's custom field keeps: a canonical text, so that equal documents are equal texts."""
-    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def noted(record: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """What was kept there; empty for nothing, and for what people wrote into it."""
-    text = (record.get("customFields") or {}).get(place)
-    try:
-        said = orjson.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def way(state: str, wanted: str) -> list[str]:

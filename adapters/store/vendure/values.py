@@ -88,6 +88,21 @@ def from_field(value: Any, kind: str, digits: int | None = None) -> Any:
     return value
 
 
+def note(fields: Mapping[str, Any]) -> str:
+    """What an order's or a product's custom field keeps: a canonical text, so that equal values are equal texts."""
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def noted(record: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What was kept there; empty for nothing, and for what people wrote into it."""
+    text = (record.get("customFields") or {}).get(place)
+    try:
+        said = orjson.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def homeless(patch: Patch, known: Iterable[str], remedy: str) -> str:
     """Why a document cannot be held whole; "" when each of its values has a place. A null needs none."""
     fields: Mapping[str, Any] = patch.fields or {}

@@ -7,7 +7,7 @@ password that it was got with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import orjson
 
 from adapters.store import answers as say
 from adapters.store.base import StoreSettings
+from adapters.store.loan import Picture
 from adapters.store.transport import Answer, Transport
 from adapters.store.vendure.setting import Setting
 from daemon.errors import Retry, StoreError
@@ -33,7 +34,14 @@ _LOGIN: Final = """mutation Login($user: String!, $password: String!) {
 
 # The database's words reach the answer as they are (seen with PostgreSQL; MySQL's and SQLite's from their manuals).
 _BUSY: Final = ("deadlock", "could not serialize", "lock wait timeout", "lock timeout", "database is locked")
-_BAD_VALUE: Final = ("out of range", "invalid input syntax", "violates", "value too long", "data too long")
+_BAD_VALUE: Final = (
+    "out of range",
+    "invalid input syntax",
+    "violates",
+    "value too long",
+    "data too long",
+    "byte size limit",
+)
 _OF_THE_DATA: Final = ("ENTITY_NOT_FOUND", "USER_INPUT_ERROR", "BAD_USER_INPUT", "ILLEGAL_OPERATION_ERROR")
 _OF_THE_QUERY: Final = ("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED")
 
@@ -96,6 +104,39 @@ class Wire:
                 f"Lower {self.transport.where}.batch_size, or raise the shop's limit and options.body_limit.",
             )
         return await self._authorized(body, channel, adds=adds)
+
+    async def upload(
+        self, query: str, variables: Mapping[str, Any], place: str, picture: Picture, name: str, channel: str
+    ) -> Mapping[str, Any]:
+        """The data of one request that carries a file, sent piece by piece, to the variable at `place`. Never repeated.
+        Raises StoreError."""
+        edge = f"erpsyncd-{picture.sha256}"
+        parts = {"operations": {"query": query, "variables": variables}, "map": {"0": [f"variables.{place}"]}}
+        head = b"".join(
+            f'--{edge}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n'.encode() + orjson.dumps(value) + b"\r\n"
+            for key, value in parts.items()
+        )
+        file = f'Content-Disposition: form-data; name="0"; filename="{name}"\r\nContent-Type: {picture.media_type}'
+        head += f"--{edge}\r\n{file}\r\n\r\n".encode()
+        tail = f"\r\n--{edge}--\r\n".encode()
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield head
+            async for piece in picture.chunks:
+                yield piece
+            yield tail
+
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={edge}",
+            "Content-Length": str(len(head) + picture.size + len(tail)),
+            "Apollo-Require-Preflight": "true",
+        }
+        if self._setting.login:
+            headers["Authorization"] = f"Bearer {self._session or await self._log_in('')}"
+        reply = self._read(await self._post(whole(), headers, channel, adds=True))
+        if reply.problems or reply.data is None:
+            raise self.failure(reply.problems)
+        return reply.data
 
     async def _authorized(self, body: bytes, channel: str, *, adds: bool) -> Reply:
         """With a session where one is needed; one that the shop has forgotten is made anew, once."""
