@@ -146,16 +146,12 @@ async def drop_database(cluster: Cluster, name: str) -> None:
         await admin.close()
 
 
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def database(cluster: Cluster) -> AsyncIterator[Database]:
-    """A fresh, empty database on each server version."""
-    name = f"test_{next(_numbers)}"
+@contextlib.asynccontextmanager
+async def fresh_database(cluster: Cluster, name: str, template: str = "template1") -> AsyncIterator[Database]:
+    """A database of that name, a copy of `template`; dropped with the block, its slots and sessions before it."""
     admin = await asyncpg.connect(cluster.dsn())
     try:
-        await admin.execute(f'create database "{name}"')
+        await admin.execute(f'create database "{name}" template "{template}"')
     finally:
         await admin.close()
     made = Database(cluster, name)
@@ -164,3 +160,13 @@ async def database(cluster: Cluster) -> AsyncIterator[Database]:
     finally:
         await made.close()
         await drop_database(cluster, name)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncIterator[Database]:
+    """A fresh, empty database on each server version."""
+    async with fresh_database(cluster, f"test_{next(_numbers)}") as made:
+        yield made

@@ -21,8 +21,8 @@ from daemon.model import Key
 from daemon.preflight import mapper_of
 from daemon.truth import read_documents
 from tests.conftest import Database
-from tests.integration.harness import TOKEN
 from tests.integration.prepared import program
+from tests.integration.stage import packed
 
 DATA = Path(__file__).parent.parent / "data" / "odoo18"
 ENTITIES = ("stock", "price", "credit", "order_status", "content")
@@ -60,24 +60,7 @@ def text_of(
     folder: Path = Path("/nowhere"),
 ) -> str:
     """A configuration with the pack; `options` are lines of [erp.options]."""
-    return f"""
-[erp]
-dsn = "{dsn}"
-pack = "odoo"
-canary = "1s"
-[erp.options]
-{options}
-[state]
-path = "{folder / "state.db"}"
-[status]
-listen = "127.0.0.1:0"
-[store.main]
-adapter = "http"
-url = "{url}"
-token = "{TOKEN}"
-entities = {json.dumps(list(entities))}
-brake = false
-"""
+    return packed("odoo", dsn, url, folder / "state.db", entities, options, rate="")
 
 
 class Reader:
@@ -118,3 +101,14 @@ class Reader:
         entity = self.config.entity[name]
         _, bad = await read_documents(self._erp, entity, mapper_of(entity), keys)
         return {key: error.message for key, error in bad.items()}
+
+
+async def shown(database: Database, entity: str, options: str, *keys: int) -> dict[str, dict[str, Any]]:
+    """Documents of these keys by id, read with these lines of [erp.options]."""
+    async with Reader(database, options) as reader:
+        return await reader.documents(entity, list(keys))
+
+
+def number(value: Any) -> Decimal:
+    """A field of a document, exactly."""
+    return Decimal(str(value))

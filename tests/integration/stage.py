@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -31,6 +31,7 @@ LISTS: Mapping[str, tuple[str, ...]] = {"order_status": ("fulfilments",), "conte
 SMALLEST: Mapping[str, Any] = {
     "int8": -(2**63),
     "int4": -(2**31),
+    "int2": -(2**15),
     "uuid": "00000000-0000-0000-0000-000000000000",
 }
 
@@ -152,9 +153,8 @@ def configured(dsn: str, url: str, state: Path, *, token: str = TOKEN) -> str:
 BASE = """
 [erp]
 dsn = "{dsn}"
-publication = "{publication}"
-mode = "{mode}"
 canary = "1s"
+{erp}
 [state]
 path = "{state}"
 [status]
@@ -163,10 +163,24 @@ listen = "127.0.0.1:0"
 adapter = "http"
 url = "{url}"
 token = "{token}"
-entities = [{entities}]
+entities = {entities}
 brake = false
-rate = {{ per_second = 500 }}
 """
+FAST = "rate = { per_second = 500 }\n"
+
+
+def based(
+    dsn: str, url: str, state: Path, entities: Iterable[str], *, erp: str = "", token: str = TOKEN, rate: str = FAST
+) -> str:
+    """A configuration without a mapping: `erp` are lines of [erp], and the last table is [store.main]."""
+    return BASE.format(dsn=dsn, url=url, state=state, erp=erp, token=token, entities=json.dumps(list(entities))) + rate
+
+
+def packed(
+    pack: str, dsn: str, url: str, state: Path, entities: Iterable[str], options: str = "", *, rate: str = FAST
+) -> str:
+    """A configuration with an ERP pack; `options` are lines of [erp.options]."""
+    return based(dsn, url, state, entities, erp=f'pack = "{pack}"\n[erp.options]\n{options}', rate=rate)
 
 
 def mapped(
@@ -180,9 +194,9 @@ def mapped(
     publication: str = "erpsyncd",
 ) -> str:
     """A configuration with entities of the test's own, given as TOML."""
-    names = ", ".join(f'"{name}"' for name in re.findall(r"^\[entity\.(\w+)\]", entities, re.MULTILINE))
-    base = BASE.format(dsn=dsn, url=url, state=state, token=token, mode=mode, publication=publication, entities=names)
-    return f"{base}\n{entities}"
+    names = re.findall(r"^\[entity\.(\w+)\]", entities, re.MULTILINE)
+    erp = f'publication = "{publication}"\nmode = "{mode}"'
+    return f"{based(dsn, url, state, names, erp=erp, token=token)}\n{entities}"
 
 
 STOCK = """

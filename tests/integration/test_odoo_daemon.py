@@ -95,9 +95,16 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    database: Database, folder: Path, entities: tuple[str, ...] = ENTITIES, options: str = OPTIONS, more: str = ""
+    database: Database,
+    folder: Path,
+    entities: tuple[str, ...] = ENTITIES,
+    options: str = OPTIONS,
+    more: str = "",
+    before: str = "",
 ) -> AsyncIterator[Scene]:
     await restore(database)
+    if before:
+        await database.execute(before)
     async with Shop(token=TOKEN) as shop, Reader(database, options) as reader:
         text = text_of(database.dsn, options, entities, shop.url, folder)
         text += "batch_size = 1000\nrate = { per_second = 1000 }\n" + (FAST if "content" in entities else "") + more
@@ -447,6 +454,37 @@ async def test_steps_that_move_everything_leave_stock_unharmed_and_survive_a_kil
         await odoo.does("delete from product_pricelist_item where id = 4")
         await odoo.shows("price", "BULK0002|Trade|USD|1", amount=11)
         await odoo.equals("price")
+
+
+RATES = "create table res_currency_rate (id int primary key, currency_id int, company_id int, name date, rate numeric)"
+
+
+async def test_a_contact_that_changes_its_company_and_a_new_rate_move_the_credit_of_the_companies(
+    database: Database, tmp_path: Path
+) -> None:
+    options = "invoice_partner = true\ncurrency_rates = true"
+    async with scene(database, tmp_path, ("credit",), options, before=RATES) as odoo:
+        await odoo.does(
+            "insert into res_partner (id, name, active, parent_id, commercial_partner_id, autopost_bills)"
+            " values (90, 'Buyer', true, 8, 8, 'ask')",
+            "update sale_order set partner_invoice_id = 90 where id = 3",
+        )
+        await odoo.shows("credit", "C0002", to_invoice=2300)
+        await odoo.does("update res_partner set parent_id = 7, commercial_partner_id = 7 where id = 90")
+        await odoo.shows("credit", "C0001", to_invoice=2300)
+        await odoo.shows("credit", "C0002", to_invoice=0)
+        await odoo.does(
+            "update sale_order set currency_id = (select id from res_currency where name = 'EUR') where id = 3",
+            "update sale_order_line set currency_id = (select id from res_currency where name = 'EUR') where order_id = 3",
+        )
+        await odoo.does(
+            "insert into res_currency_rate select 1, id, 1, current_date, 0.8 from res_currency where name = 'EUR'"
+        )
+        await odoo.shows("credit", "C0001", to_invoice=2875)
+        await odoo.does("update res_currency_rate set rate = 0.5")
+        await odoo.shows("credit", "C0001", to_invoice=4600)
+        await odoo.does("delete from res_currency_rate")
+        await odoo.shows("credit", "C0001", to_invoice=2300)
 
 
 async def test_a_name_that_odoo_does_not_know_stops_the_start_and_is_told_by_doctor(

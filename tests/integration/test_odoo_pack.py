@@ -9,7 +9,7 @@ import pytest
 
 from daemon.preflight import examine
 from tests.conftest import Database
-from tests.integration.odoo import Reader, oracle, restore
+from tests.integration.odoo import Reader, number, oracle, restore, shown
 
 pytestmark = pytest.mark.newest
 
@@ -18,10 +18,6 @@ pytestmark = pytest.mark.newest
 async def odoo(database: Database) -> Database:
     await restore(database)
     return database
-
-
-def number(value: Any) -> Decimal:
-    return Decimal(str(value))
 
 
 async def test_every_row_is_what_odoo_says(odoo: Database) -> None:
@@ -94,11 +90,6 @@ MOVE = (
     "insert into stock_move (id, company_id, product_id, product_uom, location_id, location_dest_id, location_final_id,"
     " name, procure_method, product_uom_qty, product_qty, state, date) values"
 )
-
-
-async def shown(odoo: Database, entity: str, options: str, *keys: int) -> dict[str, dict[str, Any]]:
-    async with Reader(odoo, options) as reader:
-        return await reader.documents(entity, list(keys))
 
 
 async def available(odoo: Database, sellable: str, product: int) -> dict[str, int]:

@@ -18,7 +18,7 @@ import pytest
 from daemon import config as configuration
 from tests.conftest import Database
 from tests.doubles.shop import Shop
-from tests.e2e.tryton.stage import CONFIG, ENTITIES, differences
+from tests.e2e.tryton.stage import ENTITIES, differences, text_of
 from tests.integration.harness import TOKEN, Daemon
 from tests.integration.prepared import set_up, with_roles
 from tests.integration.stage import Stage, sql_connection
@@ -54,7 +54,7 @@ async def tryton(database: Database) -> Database:
 @asynccontextmanager
 async def running(erp: Database, folder: Path, options: str = "") -> AsyncIterator[Stage]:
     async with Shop(token=TOKEN) as shop:
-        text = CONFIG.format(dsn=erp.dsn, options=options, state=folder / "state.db", url=shop.url, token=TOKEN)
+        text = text_of(erp.dsn, shop.url, folder / "state.db", options)
         await set_up(erp, text, folder)
         text = with_roles(erp, text)
         made = Stage(await sql_connection(erp.dsn), shop, Daemon(folder, text), text)
@@ -68,7 +68,7 @@ async def running(erp: Database, folder: Path, options: str = "") -> AsyncIterat
 
 async def stock_of(erp: Database, folder: Path, options: str) -> dict[tuple[str, str], Any]:
     """What the pack's query gives with these options, by sku and location."""
-    text = CONFIG.format(dsn=erp.dsn, options=options, state=folder / "s.db", url="http://127.0.0.1:9", token=TOKEN)
+    text = text_of(erp.dsn, "http://127.0.0.1:9", folder / "s.db", options)
     stock = configuration.load_text(text, base=folder).entity["stock"]
     connection = await erp.connect()
     keys = [row[0] for row in await connection.fetch("select id from product_product")]

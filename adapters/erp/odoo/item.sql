@@ -8,8 +8,10 @@ picked as materialized (
     join product_template t on t.id = p.product_tmpl_id
     join uom_uom u on u.id = t.uom_id
     cross join company
+    left join res_company maker on maker.id = t.company_id
    where t.active
-     and (t.company_id is null or t.company_id = company.id)
+     -- of all companies, of this one, or of one above a branch
+     and (t.company_id is null or company.parent_path like maker.parent_path || '%')
      and case when {{sku}} = 'barcode' then p.barcode else p.default_code end <> ''
      {{#on_sale}}and t.sale_ok{{/on_sale}}
 )

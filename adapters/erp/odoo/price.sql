@@ -3,8 +3,11 @@ with {{>company.sql}}, {{>item.sql}}, moment as (
   select date_trunc('second', now() at time zone 'utc') as now
 ), list as (
   select l.id, coalesce(l.name ->> 'en_US', (select value from jsonb_each_text(l.name) limit 1)) as name,
-         l.active, l.company_id, u.name as currency, u.rounding
+         l.active, u.name as currency, u.rounding,
+         l.company_id is null or company.parent_path like keeper.parent_path || '%' as ours
     from product_pricelist l join res_currency u on u.id = l.currency_id
+    cross join company
+    left join res_company keeper on keeper.id = l.company_id
 ), rule as materialized (
   select item.id as product, item.template, item.categ_id as own, r.* from item join product_pricelist_item r on r.product_id = item.id
    where r.applied_on = '0_product_variant'
@@ -41,8 +44,8 @@ with {{>company.sql}}, {{>item.sql}}, moment as (
   select coalesce(json_agg(json_build_object(
            'id', list.id, 'name', list.name, 'currency', list.currency, 'rounding', list.rounding,
            'shown', {{#price_lists}}list.name = any({{price_lists}}){{/price_lists}}{{^price_lists}}true{{/price_lists}}
-             and list.active and (list.company_id is null or list.company_id = company.id)) order by list.id), '[]') as lists
-    from list cross join company
+             and list.active and list.ours) order by list.id), '[]') as lists
+    from list
 ), cost as materialized (
   -- what a variant has no value of its own for, a default of the company says, else one of all companies
   select (select case when d.json_value ~ '^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$' then d.json_value::numeric end
@@ -53,20 +56,9 @@ with {{>company.sql}}, {{>item.sql}}, moment as (
     from company
 )
 {{#currency_rates}}
-, rate as (
-  -- one unit of the company's money in each currency, today
-  select u.name, coalesce(
-           (select r.rate from res_currency_rate r
-             where r.currency_id = u.id and r.name <= moment.now::date
-               and (r.company_id is null or r.company_id = company.root::integer)
-             order by r.company_id, r.name desc limit 1),
-           (select r.rate from res_currency_rate r
-             where r.currency_id = u.id and (r.company_id is null or r.company_id = company.root::integer)
-             order by r.company_id, r.name limit 1), 1)::numeric as rate
-    from res_currency u cross join company cross join moment
-)
+, {{>rate.sql}}
 {{/currency_rates}}
-select item.id as key, item.sku, company.currency as money, company.rounding,
+select item.id as key, item.sku, company.currency as money, own.rounding,
        coalesce(t.list_price, 0) + coalesce((
          select sum(v.price_extra) from product_variant_combination c
            join product_template_attribute_value v on v.id = c.product_template_attribute_value_id
@@ -74,7 +66,7 @@ select item.id as key, item.sku, company.currency as money, company.rounding,
        case when p.standard_price ? company.key
          then coalesce(nullif(p.standard_price ->> company.key, 'false')::numeric, 0)
          else coalesce(cost.usual, 0) end as cost,
-       coalesce(own.name, company.currency) as list_money,
+       own.name as list_money,
        {{list_price}} as plain, {{round_prices}} as rounded, {{quantities}} as quantities,
        every_list.lists, coalesce(ranked.rules, '[]') as rules,
        {{#currency_rates}}(select json_object_agg(rate.name, rate.rate) from rate){{/currency_rates}}
@@ -83,6 +75,7 @@ select item.id as key, item.sku, company.currency as money, company.rounding,
   join product_product p on p.id = item.id
   join product_template t on t.id = item.template
   cross join company cross join every_list cross join cost
-  left join res_company maker on maker.id = t.company_id
-  left join res_currency own on own.id = maker.currency_id
+  -- a sales price is in the money of the product's company, else of the first company that there is
+  join res_company maker on maker.id = coalesce(t.company_id, (select min(id) from res_company))
+  join res_currency own on own.id = maker.currency_id
   left join ranked on ranked.product = item.id

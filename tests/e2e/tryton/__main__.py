@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from tests.e2e.tryton.installation import LeftOutError, environment
+from tests.e2e.cache import LeftOutError
+from tests.e2e.tryton.installation import environment
 
 if __name__ == "__main__":
     try:

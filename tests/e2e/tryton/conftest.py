@@ -7,15 +7,19 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from daemon.demo.embedded import Cluster
-from tests.conftest import Database, drop_database
+from tests.conftest import Database, fresh_database
 from tests.e2e.tryton.installation import Worker, environment, restore
-from tests.e2e.tryton.stage import Stage, stage
+from tests.e2e.tryton.stage import TALLY, Stage, stage
 
 _numbers = itertools.count(1)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line of what was counted."""
+    terminalreporter.write_line(str(TALLY))
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +38,8 @@ def master(cluster: Cluster, python: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 async def erp(cluster: Cluster, master: str) -> AsyncIterator[Database]:
     """A copy of the master database."""
-    name = f"tryton_{next(_numbers)}"
-    admin = await asyncpg.connect(cluster.dsn())
-    try:
-        await admin.execute(f'create database "{name}" template "{master}"')
-    finally:
-        await admin.close()
-    made = Database(cluster, name)
-    try:
+    async with fresh_database(cluster, f"tryton_{next(_numbers)}", master) as made:
         yield made
-    finally:
-        await made.close()
-        await drop_database(cluster, name)
 
 
 @pytest.fixture

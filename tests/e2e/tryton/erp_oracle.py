@@ -65,15 +65,20 @@ def prices(rows: list[dict[str, Any]], quantities: tuple[int, ...]) -> dict[str,
     """By sku and list: what one sale unit costs at each quantity; None where there is no price."""
     ids = {row["id"]: row["code"] for row in rows}
     made: dict[str, Any] = {}
-    lists = read("product.price_list", search("product.price_list", []), ["name", "tax_included"])
-    for entry in [{"id": None, "name": "default", "tax_included": False}, *lists]:
-        for quantity in quantities if entry["id"] else (1,):
-            context = {"quantity": quantity, **({"price_list": entry["id"]} if entry["id"] else {})}
-            # those that only fill the shelves are alike: one piece is enough
-            asked = [number for number, sku in ids.items() if quantity == 1 or not sku.startswith("FIL")]
-            for row in read("product.product", asked, ["sale_price_uom"], **context):
-                place = made.setdefault(f"{ids[row['id']]}|{entry['name']}", {"tax_included": entry["tax_included"]})
-                place[str(quantity)] = None if row["sale_price_uom"] is None else str(row["sale_price_uom"])
+    # one transaction for all: Tryton reads lists and categories once, and computes each price anew
+    with Transaction().start(
+        PROTEUS.database_name, PROTEUS.user, context=dict(PROTEUS.context), readonly=True
+    ) as begun:
+        for entry in [None, *Pool().get("product.price_list").search([])]:
+            name, taxed = (entry.name, entry.tax_included) if entry else ("default", False)
+            for quantity in quantities if entry else (1,):
+                # those that only fill the shelves are alike: one piece is enough
+                asked = [number for number, sku in ids.items() if quantity == 1 or not sku.startswith("FIL")]
+                with begun.set_context(quantity=quantity, **({"price_list": entry.id} if entry else {})):
+                    for product in Pool().get("product.product").browse(asked):
+                        place = made.setdefault(f"{ids[product.id]}|{name}", {"tax_included": taxed})
+                        amount = product.sale_price_uom
+                        place[str(quantity)] = None if amount is None else str(amount)
     return made
 
 
@@ -156,30 +161,52 @@ def content(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for language in search("ir.lang", [("translatable", "=", True)]):
         code = read("ir.lang", [language], ["code"])[0]["code"]
         fields = ["name", "description", "template", "attributes", "images", "code"]
-        for row in read("product.product", [r["id"] for r in rows], fields, language=code):
-            made[f"{row['code']}|{code}"] = _content(row, code)
+        products = read("product.product", [row["id"] for row in rows], fields, language=code)
+        templates = _by_id(
+            "product.template", [p["template"] for p in products], ["name", "categories", "images"], code
+        )
+        categories = _by_id("product.category", _all(templates, "categories"), ["rec_name"], code)
+        pictures = _by_id(
+            "product.image",
+            [*_all(templates, "images"), *(number for product in products for number in product["images"])],
+            ["product", "image", "description"],
+            code,
+        )
+        for product in products:
+            template = templates[product["template"]]
+            shared = [number for number in template["images"] if pictures[number]["product"] is None]
+            used = [pictures[number] for number in [*product["images"], *shared]]
+            made[f"{product['code']}|{code}"] = _content(product, template, categories, used)
     return made
 
 
-def _content(row: dict[str, Any], language: str) -> dict[str, Any]:
-    template = read("product.template", [row["template"]], ["name", "categories", "images"], language=language)[0]
-    categories = read("product.category", list(template["categories"]), ["rec_name"], language=language)
-    shared = read("product.image", list(template["images"]), ["product"])
-    used = [*row["images"], *(image["id"] for image in shared if image["product"] is None)]
-    pictures = {p["id"]: p for p in read("product.image", used, ["image", "description"], language=language)}
-    text = row["description"]
+def _by_id(name: str, ids: list[int], fields: list[str], language: str) -> dict[int, dict[str, Any]]:
+    return {row["id"]: row for row in read(name, sorted(set(ids)), fields, language=language)}
+
+
+def _all(rows: dict[int, dict[str, Any]], field: str) -> list[int]:
+    return [number for row in rows.values() for number in row[field]]
+
+
+def _content(
+    product: dict[str, Any],
+    template: dict[str, Any],
+    categories: dict[int, dict[str, Any]],
+    pictures: list[dict[str, Any]],
+) -> dict[str, Any]:
+    text = product["description"]
     return {
         "title": template["name"],
         "description_html": None if text is None else html.escape(text, quote=False).replace("\n", "<br>"),
-        "attributes": row["attributes"] or {},
-        "categories": sorted(category["rec_name"] for category in categories),
+        "attributes": product["attributes"] or {},
+        "categories": sorted(categories[number]["rec_name"] for number in template["categories"]),
         "images": [
             {
-                "sha256": hashlib.sha256(pictures[number]["image"]).hexdigest(),
+                "sha256": hashlib.sha256(picture["image"]).hexdigest(),
                 "position": position,
-                **({"alt": pictures[number]["description"]} if pictures[number]["description"] is not None else {}),
+                **({"alt": picture["description"]} if picture["description"] is not None else {}),
             }
-            for position, number in enumerate(used, 1)
+            for position, picture in enumerate(pictures, 1)
         ],
     }
 

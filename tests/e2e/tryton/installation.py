@@ -1,24 +1,26 @@
 """Tryton itself, in an environment of its own, and a database that it made; both are kept between runs.
 
-Invariant: Tryton (GPL) is never imported here: it runs in a process of its own. What is kept is named by all that it was made
-of, so that nothing stale is used. The folder is $ERPSYNCD_E2E_CACHE, else erpsyncd/e2e in the user's cache.
+Invariant: Tryton (GPL) is never imported here: it runs in a process of its own.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from daemon.demo.embedded import Cluster
+from tests.e2e import cache
+from tests.e2e.cache import LeftOutError
 
 SERIES = "8.2"
+KEPT = f"tryton-{SERIES}"
 MODULES = (  # noqa: SIM905 -- a list of words
     "sale purchase stock sale_price_list product_price_list_dates product_price_list_parent sale_credit_limit stock_supply "
     "sale_supply product_attribute product_image account_invoice_stock product_kit stock_package_shipping"
@@ -26,27 +28,11 @@ MODULES = (  # noqa: SIM905 -- a list of words
 WORKER = Path(__file__).parent / "erp_worker.py"
 
 
-class LeftOutError(Exception):
-    """Tryton cannot be installed here; the message says why in one line."""
-
-
-def cache() -> Path:
-    """Where environment and dump are kept."""
-    named = os.environ.get("ERPSYNCD_E2E_CACHE")
-    root = (
-        Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "erpsyncd" / "e2e"
-    )
-    folder = root / f"tryton-{SERIES}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def environment() -> Path:
     """The Python of Tryton's own environment, installed on the first call. Raises LeftOutError."""
     packages = [f"trytond[PostgreSQL]=={SERIES}.*", f"proteus=={SERIES}.*", "psycopg[binary]"]
     packages += [f"trytond-{name.replace('_', '-')}=={SERIES}.*" for name in MODULES]
-    mark = hashlib.sha256(" ".join([sys.version, *packages]).encode()).hexdigest()[:12]
-    folder = cache() / f"venv-{mark}"
+    folder = cache.folder(KEPT) / f"venv-{cache.mark(sys.version, *packages)}"
     python = folder / "bin" / "python"
     if (folder / "installed").exists():
         return python
@@ -127,8 +113,9 @@ def configuration(cluster: Cluster, folder: Path) -> Path:
 def restore(python: Path, cluster: Cluster, name: str, folder: Path) -> None:
     """A database of that name with a company that sells, made by Tryton on the first call."""
     listed = subprocess.run([str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
-    mark = hashlib.sha256(listed.encode() + (WORKER.parent / "erp_world.py").read_bytes()).hexdigest()[:12]
-    dump = cache() / f"erp-{mark}.sql.gz"
+    # the year, too: its fiscal year is that of the day on which it was made
+    made_of = cache.mark(listed, (WORKER.parent / "erp_world.py").read_bytes(), time.strftime("%Y"))
+    dump = cache.folder(KEPT) / f"erp-{made_of}.sql.gz"
     cluster.psql(f'create database "{name}"')
     if not dump.exists():
         _build(python, cluster, name, folder)

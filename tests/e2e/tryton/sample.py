@@ -16,7 +16,7 @@ from typing import Any
 from daemon.config import load_text
 from daemon.demo.embedded import Cluster
 from tests.e2e.tryton.installation import Worker, _portable, _run, environment, restore
-from tests.e2e.tryton.stage import CONFIG
+from tests.e2e.tryton.stage import text_of
 
 TARGET = Path(__file__).parent.parent.parent / "data" / "tryton"
 FORMULAS = (
@@ -52,7 +52,7 @@ PRICES: tuple[dict[str, str | None], ...] = (
 
 def tables() -> list[str]:
     """What the pack's queries name and watch."""
-    text = CONFIG.format(dsn="postgresql://e@h/e", options="promised = true", state="s.db", url="http://h", token="t")
+    text = text_of("postgresql://e@h/e", "http://h", Path("s.db"), "promised = true")
     config = load_text(text, base=Path.cwd())
     words = " ".join(entity.model_dump_json() for entity in config.entity.values())
     return sorted({"carrier"} | set(re.findall(r"(?:from|join|public\.)\s*\\?\"?((?:[a-z]+_)[a-z_.-]+[a-z])", words)))

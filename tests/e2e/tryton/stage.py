@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,33 +19,16 @@ from tests.doubles.shop import Shop
 from tests.e2e.tryton.installation import Worker
 from tests.integration.harness import TOKEN, Daemon, erpsyncd, exact
 from tests.integration.prepared import set_up, with_roles, written
-from tests.integration.stage import lawful
+from tests.integration.stage import lawful, packed
 from tests.waiting import until
 
 ENTITIES = ("stock", "price", "credit", "customer_price_list", "order_status", "content")
 WITHIN = 60.0
 
-CONFIG = """
-[erp]
-dsn = "{dsn}"
-pack = "tryton"
-canary = "1s"
-[erp.options]
-{options}
-[entity.content]
-lane = "fast"
-[state]
-path = "{state}"
-[status]
-listen = "127.0.0.1:0"
-[store.main]
-adapter = "http"
-url = "{url}"
-token = "{token}"
-entities = ["stock", "price", "credit", "customer_price_list", "order_status", "content"]
-brake = false
-rate = {{ per_second = 500 }}
-"""
+
+def text_of(dsn: str, url: str, state: Path, options: str = "") -> str:
+    """A configuration with the pack and all its entities; content does not wait for a job."""
+    return packed("tryton", dsn, url, state, ENTITIES, options) + '[entity.content]\nlane = "fast"\n'
 
 
 def differences(answers: dict[str, Any], shop: Shop, prefix: str = "") -> list[str]:
@@ -95,6 +78,27 @@ def _prices(said: dict[str, Any], held: dict[str, Any], *, gone_is_zero: bool) -
 
 
 @dataclass
+class Tally:
+    """What was counted, over all tests of a run."""
+
+    events: int = 0
+    compared: int = 0
+    changed: int = 0
+    """Documents that are other than before, or new, or gone, since Tryton says so."""
+    missed: int = 0
+    """Of those, what the storefront did not show in time: no mark of the stream led there."""
+
+    def __str__(self) -> str:
+        return (
+            f"Tryton: {self.events} events changed {self.changed} documents, {self.compared} were compared; "
+            f"missed by the stream: {self.missed}"
+        )
+
+
+TALLY = Tally()
+
+
+@dataclass
 class Stage:
     """Events go in by `do`; `agree` waits until the storefront shows what Tryton says."""
 
@@ -102,15 +106,35 @@ class Stage:
     shop: Shop
     daemon: Daemon
     database: Database
-    compared: int = 0
+    changed: int = 0
+    scans: int = 0
+    """Scans that belong to the first load."""
+    _said: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def do(self, event: str, /, **values: Any) -> Any:
+        TALLY.events += event != "answers"
         return await asyncio.to_thread(self.worker.do, event, **values)
+
+    def _changes(self, answers: dict[str, Any], prefix: str) -> int:
+        """How many documents are not what Tryton said before."""
+        count = 0
+        for entity, said in answers.items():
+            before = self._said.setdefault(entity, {})
+            for id_, fields in said.items():
+                known = before.get(id_)
+                count += known is None or any(known.get(name, value) != value for name, value in fields.items())
+            gone = [] if prefix else before.keys() - said.keys()
+            count += len(gone)
+            self._said[entity] = {id_: fields for id_, fields in before.items() if id_ not in gone} | said
+        return count
 
     async def agree(self, what: str = "", prefix: str = "", within: float = WITHIN, **how: Any) -> None:
         """Wait until no document differs from Tryton's own answer."""
         answers = await self.do("answers", prefix=prefix, **how)
-        self.compared += sum(map(len, answers.values()))
+        TALLY.compared += sum(map(len, answers.values()))
+        changed = self._changes(answers, prefix)
+        self.changed += changed
+        TALLY.changed += changed
         last: list[str] = []
 
         def same() -> bool:
@@ -120,6 +144,7 @@ class Stage:
         try:
             await until(same, within=within, every=0.1, what="the storefront shows what Tryton says")
         except AssertionError:
+            TALLY.missed += len(last)
             tail = "\n".join(self.daemon.output().splitlines()[-15:])
             raise AssertionError("\n".join([f"after {what}: {len(last)} differ", *last[:12], tail])) from None
         lawful(self.shop)
@@ -131,7 +156,9 @@ class Stage:
         return said
 
     async def quiet(self) -> None:
-        """Nothing was refused, lost or set aside on the way."""
+        """Events changed something, and it was the stream that told: nothing was scanned, lost or set aside on the way."""
+        assert self.changed
+        assert len(self.daemon.events("backfill")) == self.scans
         for name in ("gap", "resync", "quarantined", "entity_stopped"):
             assert self.daemon.events(name) == [], name
         log = self.database.cluster.log_file.read_text(errors="replace")
@@ -143,7 +170,7 @@ class Stage:
 async def stage(database: Database, worker: Worker, folder: Path, options: str = "") -> AsyncIterator[Stage]:
     """The daemon runs with the pack on this database, the first load is complete."""
     async with Shop(token=TOKEN) as shop:
-        text = CONFIG.format(dsn=database.dsn, options=options, state=folder / "state.db", url=shop.url, token=TOKEN)
+        text = text_of(database.dsn, shop.url, folder / "state.db", options)
         await set_up(database, text, folder, full_identity=True)
         text = with_roles(database, text)
         ended = await erpsyncd("doctor", "-c", written(folder, text))
@@ -152,5 +179,7 @@ async def stage(database: Database, worker: Worker, folder: Path, options: str =
         async with made.daemon:
             await made.daemon.until_loaded(WITHIN)
             await made.agree("the first load")
+            TALLY.changed -= made.changed  # nothing has happened yet
+            made.changed, made.scans = 0, len(made.daemon.events("backfill"))
             yield made
             await made.quiet()
