@@ -33,9 +33,9 @@ select n.nspname || '.' || c.relname as table, r.prattrs is not null as columns,
 from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
 join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
 where p.pubname = $1"""
-# an index's INCLUDE columns are no part of the identity
+# an index's INCLUDE columns are no part of the identity; a domain is what it rests on
 COLUMNS_SQL = """
-select a.attname::text as name, t.typname::text as type,
+select a.attname::text as name, coalesce(b.typname, t.typname)::text as type,
        case when c.relreplident = 'f' then true
          else exists (
              select from pg_index i
@@ -43,6 +43,7 @@ select a.attname::text as name, t.typname::text as type,
                and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
          end as in_identity
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
+left join pg_type b on b.oid = t.typbasetype and t.typtype = 'd'
 where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped"""
 PARENTS_SQL = """
 with recursive tree(leaf, top) as (

@@ -104,7 +104,7 @@ def init(
         else "https://shop.example/erpsyncd"
     )
     text = write(drafts, Setting(_written(dsn, source), adapter, url, token_env, state))
-    _checked(text)
+    _checked(text, token_env)
     if str(out) == "-":
         sys.stdout.write(text)
         return
@@ -150,6 +150,12 @@ def _named(given: Sequence[str], schema: Schema) -> dict[str, list[Table]]:
 
 def _table(name: str, schema: Schema) -> Table:
     found = schema.find(name)
+    if not found and (read := schema.behind(name)):
+        raise ConfigError(
+            f'"{name}" is a view, and no log tells of its rows',
+            where="--entity",
+            hint=f"Name the tables that it reads: {', '.join(read)}.",
+        )
     if not found:
         near = suggestion(name, [n for table in schema.tables.values() for n in (table.short, table.name)])
         more = near if "did you mean" in near else f"; {len(schema.tables)} tables can be seen by this login"
@@ -242,30 +248,17 @@ def _written(text: str, dsn: Dsn) -> str:
     return toml_text(text)
 
 
-def _checked(text: str) -> None:
-    """What was written must be good by itself, whatever the environment lacks now."""
-    around = {**os.environ, _DSN_ENV: os.environ.get(_DSN_ENV) or "postgresql://erpsyncd@localhost/erp"}
+def _checked(text: str, token_env: str) -> None:
+    """What was written must be good by itself; the variables that it names need not be there yet."""
+    named = {_DSN_ENV: "postgresql://erpsyncd@localhost/erp", token_env: "x"}
     try:
-        configuration.load_text(text, env=_Anything(around))
+        configuration.load_text(text, env={**named, **os.environ})
     except InvalidConfigError as exc:
         raise ConfigError(
             "; ".join(f"{problem.path}: {problem.message}" for problem in exc.problems),
             where="erpsyncd init",
             hint="Correct the flag that it comes from.",
         ) from None
-
-
-class _Anything(dict[str, str]):
-    """An environment in which each variable is set: those that the file names need not be there yet."""
-
-    def __missing__(self, _name: str) -> str:
-        return "x"
-
-    def get(self, name: str, _default: object = None) -> str:
-        return self[name]
-
-    def __contains__(self, _name: object) -> bool:
-        return True
 
 
 def _dsn(text: str) -> Dsn:

@@ -77,6 +77,17 @@ class _Plan:
             return f"{alias}.{picked.quoted}"
         return None
 
+    def merged(self, columns: Sequence[tuple[str, str]]) -> None:
+        """Say which rows become one document: those that differ in a part of the primary key that no field shows."""
+        shown = " ".join(value for value, _ in columns)
+        known = {reference.column for reference, _, _ in self.looked_up} | ({self.link.column} if self.link else set())
+        for column in (self.main.columns[name] for name in self.main.primary if name not in known):
+            if len(self.main.primary) > 1 and not column.is_moment and f"{self.base}.{column.quoted}" not in shown:
+                self.found.notes.append(
+                    f"{self.main.short}.{column.name} is in the primary key and in no field: rows that differ in it "
+                    "become one document"
+                )
+
     def required(self, name: str, expression: str | None, hint: str) -> str:
         if (value := self.given(name) or expression) is not None:
             return value
@@ -177,6 +188,7 @@ def _stock(plan: _Plan, more: Sequence[Table]) -> tuple[str, list[Poll]]:
     if location:
         columns.append((f"coalesce({location}, 'default')", "location"))
     columns.append((available, "available"))
+    plan.merged(columns)
     return _lines(plan, columns, tail=f"\n group by {', '.join(groups)}"), []
 
 
@@ -220,6 +232,7 @@ def _price(plan: _Plan, _more: Sequence[Table]) -> tuple[str, list[Poll]]:
             columns.append((f"coalesce({value}, {missing})" if missing else value, name))
             apart.append(value)
     columns.append((amount, "amount"))
+    plan.merged(columns)
     dates = [say.pick([c for c in plan.main.columns.values() if c.is_moment], words) for words in (say.FROM, say.TO)]
     return _dated(plan, columns, apart, dates[0], dates[1])
 
@@ -245,6 +258,9 @@ def _dated(
     order += [f"t.{plan.main.columns[name].quoted} desc" for name in plan.main.primary if name != plan.link.column]
     sql = _lines(plan, columns, condition, f"\n order by {', '.join(order)}")
     sql = sql.replace("select ", f"select distinct on ({', '.join(apart)})\n       ", 1)
+    for column in (begin, end):
+        if column is not None and column.type != "timestamptz":
+            plan.found.notes.append(f"{plan.main.short}.{column.name} has no time zone and is taken as UTC")
     plan.found.notes.append("of several prices that are valid now the one that began last counts")
     keys = f"select {linked} from {plan.main.quoted} where " + " or ".join(windows)
     return sql, [Poll("validity", keys, "a dated price begins or ends by the clock; no row changes then")]
@@ -293,6 +309,7 @@ def _content(plan: _Plan, _more: Sequence[Table]) -> tuple[str, list[Poll]]:
     hint = f"no column of {plan.main.name} looks like a title"
     columns.append((plan.required("title", plan.column(say.TITLE, "text"), hint), "title"))
     columns += _optional(plan, (("description_html", say.HTML, "text"),))
+    plan.merged(columns)
     return _lines(plan, columns), []
 
 

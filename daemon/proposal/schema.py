@@ -5,7 +5,7 @@ Invariant: pure. Names are as PostgreSQL stores them; `quoted` is how a statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 KEY_TYPES = {"int8": "bigint", "int4": "integer", "int2": "integer", "uuid": "uuid", "text": "text", "varchar": "text"}
@@ -91,12 +91,20 @@ class Schema:
     """All tables that the login may look at, by `schema.table`."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
+    views: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What each view reads, by `schema.view`."""
 
     def find(self, name: str) -> list[Table]:
         """Tables that a person may mean by `table` or `schema.table`."""
         if name in self.tables:
             return [self.tables[name]]
         return [table for table in self.tables.values() if table.short == name]
+
+    def behind(self, view: str) -> Sequence[str]:
+        """What a view reads that a person may mean by `view` or `schema.view`; empty where it is none."""
+        if view in self.views:
+            return self.views[view]
+        return next((read for name, read in self.views.items() if name.partition(".")[2] == view), ())
 
     def outward(self, table: Table) -> Iterator[tuple[Reference, Table]]:
         """References of a table to others, with the table that each points to."""

@@ -43,6 +43,15 @@ from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.o
 join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
 where {_WHERE} and i.indisvalid and i.indpred is null"""
 
+_VIEWS = """
+select distinct n.nspname || '.' || c.relname as name, bn.nspname || '.' || b.relname as base
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_rewrite w on w.ev_class = c.oid
+join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass
+join pg_class b on b.oid = d.refobjid and b.oid <> c.oid join pg_namespace bn on bn.oid = b.relnamespace
+where n.nspname not in ('pg_catalog', 'information_schema') and c.relkind in ('v', 'm')
+  and has_schema_privilege(n.oid, 'usage') order by 1, 2"""
+
 
 async def survey(erp: Erp) -> Schema:
     """All tables that this login may enter. Raises SourceLost or SourceError."""
@@ -73,7 +82,10 @@ async def survey(erp: Erp) -> Schema:
             rows=row["rows"],
             identity=row["identity"],
         )
-    return Schema(tables)
+    views: dict[str, list[str]] = defaultdict(list)
+    for row in await erp.fetch(place, _VIEWS):
+        views[row["name"]].append(row["base"])
+    return Schema(tables, views)
 
 
 def _written(row: Any) -> str:

@@ -15,7 +15,10 @@ SKU = (
     *("code", "number", "reference", "ref"),
 )
 SURE_SKUS = SKU[:7]
-CUSTOMER = ("customer_number", "customer_code", "account_number", "number", "code", "reference", "ref")
+CUSTOMER = (
+    *("customer_number", "customer_no", "customer_code", "account_number", "account_no"),
+    *("number", "code", "reference", "ref"),
+)
 ORDER = ("order_number", "number", "order_no", "name", "code", "reference", "ref")
 STATUS = ("status", "state", "order_status")
 AVAILABLE = ("available", "available_quantity", "quantity_available", "qty_available", "free_quantity", "sellable")

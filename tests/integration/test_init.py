@@ -34,6 +34,30 @@ insert into wawi."Artikel" select md5(n::text)::uuid, 'A' || n from generate_ser
 insert into wawi."Depot" values (1, 'NORTH'), (2, 'SOUTH');
 insert into wawi."Bestand" ("Artikel", "Depot", "Qty") select md5(n::text)::uuid, 1 + n % 2, n from generate_series(1, 50) n;
 """
+ODD = """
+create schema "Lager";
+create domain "Lager"."no" as smallint;
+create table "Lager"."user" (id uuid primary key, "sku" varchar(40) not null unique, "desc" text, "case" boolean default true);
+create table "Lager"."where" ("end" text primary key, code text not null);
+create table "Lager"."check" (
+    "user" uuid not null references "Lager"."user", "where" text not null references "Lager"."where",
+    on_hand numeric(12, 3) not null, reserved numeric(12, 3), primary key ("user", "where"));
+create table "Lager"."to" (
+    "user" uuid not null references "Lager"."user", "from" text not null, valid_from date not null, valid_to date,
+    amount numeric(12, 4) not null, currency char(3) not null, primary key ("user", "from", valid_from)
+) partition by range (valid_from);
+create table "Lager".to_old partition of "Lager"."to" for values from (minvalue) to ('2020-01-01');
+create table "Lager".to_new partition of "Lager"."to" for values from ('2020-01-01') to (maxvalue);
+create table public."order" ("select" "Lager"."no" primary key, "number" text not null, status text not null);
+create table public."table" (id smallint primary key, customer_no text not null, credit_limit numeric, balance numeric);
+insert into "Lager"."user" (id, sku) select md5(n::text)::uuid, 'S''' || n from generate_series(1, 40) n;
+insert into "Lager"."where" values ('a', 'A''1'), ('b', 'B "2"');
+insert into "Lager"."check" select u.id, w."end", 5, 1 from "Lager"."user" u, "Lager"."where" w;
+insert into "Lager"."to" select id, 'L', '2019-03-01', current_date + 9, 10, 'EUR' from "Lager"."user";
+insert into "Lager"."to" select id, 'L', '2021-03-02', current_date - 1, 11, 'EUR' from "Lager"."user";
+insert into public."order" select n, 'N' || n, 'open' from generate_series(1, 9) n;
+insert into public."table" select n, 'C' || n, 10, 1 from generate_series(1, 9) n;
+"""
 DEMO = (
     *("--entity", "stock=stock_level,reservation", "--entity", "price=price", "--entity", "credit=customer"),
     *("--entity", "order_status=sales_order", "--entity", "content=description"),
@@ -115,8 +139,34 @@ async def test_a_foreign_schema_with_odd_names_is_kept_equal(database: Database,
     await worked(database, tmp_path, text, change)
 
 
+async def test_composite_keys_reserved_words_partitions_and_small_keys_are_kept_equal(
+    database: Database, tmp_path: Path
+) -> None:
+    await database.execute(ODD)
+    tables = ("stock=Lager.check", "price=Lager.to", "order_status=order", "credit=table")
+    text = await proposed(database, tmp_path, *(flag for table in tables for flag in ("--entity", table)))
+    merged = "is in the primary key and in no field: rows that differ in it become one document."
+    said = " ".join(line.removeprefix("#").strip() for line in text.splitlines()).replace("Check: ", "")
+    assert f"check.where {merged}" in said  # no word in its name says that it is a place
+    assert f"to.from {merged}" in said
+    assert f"to.valid_from {merged}" not in said
+    change = """
+    update "Lager"."check" set on_hand = 99 where "user" = md5('3')::uuid and "where" = 'a';
+    delete from "Lager"."check" where "user" = md5('4')::uuid;
+    update "Lager"."check" set "user" = md5('4')::uuid where "user" = md5('5')::uuid and "where" = 'b';
+    delete from "Lager"."to" where "user" = md5('6')::uuid and amount = 10;
+    update "Lager"."to" set valid_from = '2022-01-01', valid_to = null where "user" = md5('7')::uuid and amount = 10;
+    update public."order" set status = 'sent' where "select" = 9;
+    update public."table" set credit_limit = 11 where id = 9;
+    """
+    await worked(database, tmp_path, text, change)
+
+
 async def test_nothing_is_overwritten_and_nothing_is_guessed(database: Database, tmp_path: Path) -> None:
-    await database.execute("create table item (id bigint primary key, sku text); create table note (text text)")
+    await database.execute(
+        "create table item (id bigint primary key, sku text); create table note (text text);"
+        "create view seen as select i.id, n.text from item i, note n"
+    )
     kept = written(tmp_path, "mine")
     again = await erpsyncd("init", "--dsn", database.dsn, "-o", kept, "--entity", "stock=item")
     assert again.code == 78
@@ -127,6 +177,8 @@ async def test_nothing_is_overwritten_and_nothing_is_guessed(database: Database,
     for flags, words in (
         (("--entity", "stock=itm"), 'did you mean "item"?'),
         (("--entity", "stok=item"), 'did you mean "stock"?'),
+        (("--entity", "stock=seen"), '"seen" is a view, and no log tells of its rows'),
+        (("--entity", "stock=public.seen"), "Name the tables that it reads: public.item, public.note."),
         (("--entity", "stock=item"), "--field stock.available=SQL"),
         (("--entity", "stock=note"), "no primary key"),
         (("--entity", "stock=item", "--field", "available=1"), "KIND.FIELD=SQL"),
