@@ -112,6 +112,11 @@ class Vendure(Server):
         match name:
             case "Make":
                 order = self.orders.order_of_line(given["lines"][0]["orderLineId"])
+                return (f"order:{order['id']}", *_levels(order)) if order is not None else ()
+            case "Stock":
+                rows = [row["id"] for row in given or ()]
+                levels = [f"level:{self.variants[id_]['sku']}" for id_ in rows if id_ in self.variants]
+                return (*(f"variant:{id_}" for id_ in rows), *levels)
             case "Move":
                 order = self.orders.order_of(variables["id"])
             case "Upload":
@@ -121,7 +126,8 @@ class Vendure(Server):
             case "Note":
                 return (f"order:{given['id']}",)
             case "Cancel":
-                return (f"order:{given['orderId']}",)
+                order = self.orders.known.get(given["orderId"])
+                return (f"order:{given['orderId']}", *(_levels(order) if order is not None else ()))
             case "Each":
                 return tuple(f"customer:{row['id']}" for row in variables.values())
             case _:
@@ -160,6 +166,11 @@ class Vendure(Server):
         if root.session:
             response.headers["vendure-auth-token"] = root.session
         return response
+
+
+def _levels(order: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stock levels that a fulfilment or a cancellation of this order changes."""
+    return tuple(f"level:{line['productVariant']['sku']}" for line in order["lines"])
 
 
 def _is_multipart(request: web.Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from adapters.store import vendure
 from adapters.store.base import Store, StoreSettings
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.model import Fields, Limits, Outcome, Patch, Status
-from tests.doubles.faults import Empty500, FailAfterWrite
+from tests.doubles.faults import Empty500, FailAfterWrite, Slow
 from tests.doubles.vendure import Vendure
 
 TOKEN = "k3y-of-the-shop"
@@ -98,6 +99,28 @@ async def test_the_same_patch_twice_writes_nothing_the_second_time(shop: Vendure
         assert (await outcome(one, patch)).status is Status.OK
     assert len(shop.writes()) == writes
     await another.close()
+
+
+async def test_nothing_else_changes_a_stock_level_while_a_fulfilment_does(shop: Vendure) -> None:
+    kinds = {"orders": "order_status", "stock": "stock"}
+    options = {**OPTIONS, "entities": list(kinds)}
+    store = vendure.create(StoreSettings("main", f"{shop.root}/admin-api", TOKEN, 20.0, Limits(), options, kinds))
+    await store.open()
+    for order in ("W1", "W2", "W3"):
+        shop.orders.place(order, {"A": 1, "B": 1})
+    shop.variant("A")
+    shop.inject(Slow(0.05), write=True)
+    identity = {"sku": "A", "location": "default"}
+    level = Patch("A|default", 1, 0, {**identity, "available": 5}, identity, frozenset(("available",)))
+    outcomes = await asyncio.gather(
+        store.apply("orders", [said("W1", status="shipped", fulfilments=[sent("OUT-1", {"A": 1, "B": 1})])]),
+        store.apply("stock", [level]),
+        store.apply("orders", [said("W2", status="cancelled", fulfilments=[])]),
+        store.apply("orders", [said("W3", status="shipped", fulfilments=[sent("OUT-3", {"A": 1, "B": 1})])]),
+    )
+    assert [one.status for [one] in outcomes] == [Status.OK] * 4
+    assert shop.overlaps == []
+    await store.close()
 
 
 @pytest.mark.parametrize("fault", [FailAfterWrite(drop=True), FailAfterWrite()])

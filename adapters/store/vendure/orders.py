@@ -86,7 +86,8 @@ class Orders:
             raise _Later(f"the order is {order['state']} in the shop: somebody is at work on it")
         steps = self._shipping.steps(order, word)
         if steps != Steps():
-            await self._take(order, steps)
+            async with self._shop.levels:
+                await self._take(order, steps)
             order = self._only(name, await self._orders([name]))
         if missed := self._shipping.missed(order, word):
             raise Refused(missed, REJECTED)

@@ -61,6 +61,8 @@ class Shop:
     def __init__(self, wire: Wire, setting: Setting) -> None:
         self.wire = wire
         self.setting = setting
+        self.levels = asyncio.Lock()
+        """Held while a call changes stock levels: Vendure reads and then writes them, and of two at once one is lost (seen)."""
         self._setups: dict[str, tuple[float, Setup]] = {}
 
     async def setup(self, channel: str | None = None) -> Setup:

@@ -53,6 +53,10 @@ class Stock:
 
     async def apply(self, patches: Sequence[Patch]) -> list[Outcome]:
         """Write levels, all in one transaction of the shop's."""
+        async with self._shop.levels:
+            return await self._apply(patches)
+
+    async def _apply(self, patches: Sequence[Patch]) -> list[Outcome]:
         shop, channel = self._shop, self._setting.channel
         setup = await shop.setup()
         selection = "" if self._setting.on_hand else _LEVELS
