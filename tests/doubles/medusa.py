@@ -24,6 +24,18 @@ Json = dict[str, Any]
 NO_SUCH_PAGE = '<!DOCTYPE html>\n<html lang="en"><body><pre>Cannot {} {}</pre></body></html>'
 _PRICE = {"id", "currency_code", "amount", "min_quantity", "max_quantity", "rules"}
 _VARIANT = {"id", "prices", "allow_backorder", "manage_inventory", "metadata"}
+_PRODUCT = {
+    "id",
+    "title",
+    "description",
+    "handle",
+    "subtitle",
+    "status",
+    "thumbnail",
+    "images",
+    "categories",
+    "metadata",
+}
 _LEVEL = {"inventory_item_id", "location_id", "stocked_quantity", "incoming_quantity"}
 
 
@@ -51,6 +63,10 @@ class Medusa(Server):
         """id -> title, prices {id: price}, used: ids that were deleted"""
         self.customers: dict[str, Json] = {}
         self.orders: dict[str, Json] = {}
+        self.products: dict[str, Json] = {}
+        self.categories: dict[str, Json] = {}
+        self.files: dict[str, bytes] = {}
+        """Address -> what was uploaded."""
         self.ships = True
         """The shop has a shipping option."""
         self.poisoned: set[str] = set()
@@ -71,6 +87,24 @@ class Medusa(Server):
             "manage_inventory": True, "prices": [], "items": [(f"iitem_{number}", 1)], "metadata": None, **values,
         }  # fmt: skip
         self.variants[made["id"]] = made
+        return made
+
+    def product(self, *skus: str, **values: Any) -> Json:
+        """A product with its variants."""
+        number = self._next()
+        made: Json = {
+            "id": f"prod_{number}", "title": "?", "description": None, "handle": f"p-{number}", "subtitle": None,
+            "external_id": None, "status": "published", "thumbnail": None, "metadata": None, "images": [], "categories": [],
+            **values,
+        }  # fmt: skip
+        self.products[made["id"]] = made
+        for sku in skus:
+            self.variant(sku, made["id"])
+        return made
+
+    def category(self, name: str, parent: str | None = None) -> str:
+        made = f"pcat_{self._next()}"
+        self.categories[made] = {"id": made, "name": name, "parent_category_id": parent}
         return made
 
     def price_list(self, title: str) -> Json:
@@ -154,6 +188,8 @@ class Medusa(Server):
                     name, records, filters = found
                     return json_answer(_page(name, records, query, filters))
             elif call.write:
+                if parts == ["uploads"]:
+                    return json_answer({"files": [self._upload(request.content_type, body)]})
                 return json_answer(self._write(parts, orjson.loads(body), fields))
         except Problem as problem:
             return problem.answer
@@ -188,6 +224,11 @@ class Medusa(Server):
                 return "variants", [self._variant(each) for each in self.variants.values()], {"sku"}
             case ["customers"]:
                 return "customers", list(self.customers.values()), {"email", "company_name"}
+            case ["products"]:
+                rows = [self._product(each) for each in self.products.values()]
+                return "products", rows, {"external_id", "handle"}
+            case ["product-categories"]:
+                return "product_categories", list(self.categories.values()), set()
             case ["orders"]:
                 return "orders", list(self.orders.values()), set()
         return None
@@ -216,6 +257,11 @@ class Medusa(Server):
         ]
         return {**variant, "inventory_items": items}
 
+    def _product(self, product: Json) -> Json:
+        held = [each for each in self.variants.values() if each["product_id"] == product["id"]]
+        variants = [{"id": each["id"], "sku": each["sku"]} for each in held]
+        return {**product, "variants": variants, "categories": [self.categories[id_] for id_ in product["categories"]]}
+
     def _listed_price(self, row: Json) -> Json:
         variant = self.variants[row["variant"]]
         shown = {name: value for name, value in row.items() if name not in ("rules", "variant")}
@@ -231,6 +277,8 @@ class Medusa(Server):
         match parts:
             case ["inventory-items", "location-levels", "batch"]:
                 return self._write_levels(body)
+            case ["products", "batch"]:
+                return self._write_products(_only(body, {"update"})["update"], fields)
             case ["products", product, "variants", "batch"]:
                 return self._write_variants(product, body, fields)
             case ["price-lists", id_, "prices", "batch"]:
@@ -316,6 +364,47 @@ class Medusa(Server):
         self.variants = draft
         shown = [_chosen(self._variant(draft[row["id"]]), fields) for row in rows]
         return {"created": [], "updated": shown, "deleted": {"ids": []}}
+
+    def _write_products(self, rows: list[Json], fields: str) -> Json:
+        draft = copy.deepcopy(self.products)
+        if missing := [row["id"] for row in rows if row["id"] not in draft]:
+            raise Problem(404, "not_found", f"Unable to update the products with ids: {', '.join(missing)}")
+        for row in rows:
+            _only(row, _PRODUCT)
+            self._well(row["id"])
+            product = draft[row["id"]]
+            if any(each["handle"] == row.get("handle") for each in draft.values() if each is not product):
+                raise Problem(400, "invalid_data", f"Product with handle: {row['handle']}, already exists.")
+            given = dict(row)
+            given["metadata"] = merged(product["metadata"], given.get("metadata"))
+            if "categories" in row:
+                given["categories"] = [each["id"] for each in row["categories"]]
+                for id_ in given["categories"]:
+                    self._known(self.categories, id_, "Category")
+            if "images" in row:
+                held = {each["id"] for each in product["images"]}
+                given["images"] = [
+                    {
+                        "id": each["id"] if each.get("id") in held else f"img_{self._next()}",
+                        "url": each["url"],
+                        "rank": n,
+                    }
+                    for n, each in enumerate(row["images"])
+                ]
+            product.update(given)
+        self.products = draft
+        return {"updated": [_chosen(self._product(draft[row["id"]]), fields) for row in rows]}
+
+    def _upload(self, content_type: str, body: bytes) -> Json:
+        boundary, _, rest = body.partition(b"\r\n")
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        content, _, end = rest.rpartition(b"\r\n" + boundary)
+        match = re.search(rb'name="files"; filename="([^"]+)"', head)
+        if content_type != "multipart/form-data" or not match or not end.startswith(b"--"):
+            raise Problem(400, "invalid_data", "No files were uploaded")
+        url = f"{self.root}/static/{self._next()}-{match[1].decode()}"
+        self.files[url] = content
+        return {"id": url.rpartition("/")[2], "url": url}
 
     def _write_list(self, place: Json, body: Json) -> Json:
         rows = _only(body, {"create", "update", "delete"}).get("update", [])
@@ -439,7 +528,7 @@ def _touched(path: str, body: bytes) -> Iterable[str]:
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return
+        return  # an upload, or nothing
     if path.count("/") == 1:
         yield path
     for verb in ("create", "update"):

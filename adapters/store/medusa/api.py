@@ -6,6 +6,7 @@ call changed meanwhile (an id that is gone, a level that is there by now, a conf
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -22,6 +23,7 @@ PAGE: Final = 1000
 NAMES: Final = 200
 QUERY_BYTES: Final = 6000
 """Most bytes of names in one address; servers and proxies take about 8000."""
+_MEANWHILE: Final = re.compile(r"^Inventory level .* already exists|has already been")
 
 Record = Mapping[str, Any]
 
@@ -106,7 +108,7 @@ class Api:
         kind, message, code = (str(said.get(key) or "") for key in ("type", "message", "code"))
         changed = (
             (answer.status == 404 and kind == "not_found")
-            or (answer.status == 400 and ("already exists" in message or "has already been" in message))
+            or (answer.status == 400 and _MEANWHILE.search(message))
             or (answer.status == 409 and (kind == "conflict" or code == "invalid_state_error"))
             or "deadlock" in message.lower()
         )

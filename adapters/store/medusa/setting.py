@@ -12,7 +12,7 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from adapters.store.options import Options, kinds_of
 
-KINDS: Final = ("stock", "price", "credit", "order_status")
+KINDS: Final = ("stock", "price", "credit", "order_status", "content")
 ACTIONS: Final = ("shipped", "delivered", "completed", "canceled", "archived")
 """What a status of the ERP can make of an order."""
 
@@ -37,6 +37,9 @@ class Setting:
     """Shipments become fulfilments; else they are in the metadata only."""
     tracking_urls: Mapping[str, str]
     """Carrier, or * for any -> address with {number}."""
+    product: str
+    """What a content document calls a product by: sku (of its only variant), external_id or handle."""
+    locale: str
     prefix: str
 
 
@@ -55,6 +58,8 @@ def read(settings: StoreSettings) -> Setting:
         statuses=options.table("statuses") or {"delivered": "delivered"},
         fulfilments=options.text("fulfilments", "create", ("create", "metadata")) == "create",
         tracking_urls=options.table("tracking_urls"),
+        product=options.text("product", "sku", ("sku", "external_id", "handle")),
+        locale=options.text("locale", "default"),
         prefix=options.text("metadata_prefix", "erpsyncd_"),
     )
     options.end()

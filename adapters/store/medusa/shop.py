@@ -18,6 +18,7 @@ MISFIT: Final = "E-STORE-MISFIT"
 """The shop lacks what the options of its adapter name."""
 NO_PRODUCT: Final = "prod_erpsyncd"
 """An id that no product has."""
+_DEPTH: Final = 20
 _FRESH_S: Final = 60.0
 
 T = TypeVar("T")
@@ -69,6 +70,23 @@ class Shop:
             text = str(record.get(field))
             found[text] = "" if text in found else record["id"]
         return found | {record["id"]: record["id"] for record in records}
+
+    async def categories(self) -> Mapping[str, Sequence[str]]:
+        """Product categories by name and, for one below another, by path ("Tools > Hammers"): the ids of all that have it."""
+        return await self._fresh("categories", self._categories)
+
+    async def _categories(self) -> dict[str, list[str]]:
+        records = await self.api.all("product-categories", "product_categories", "id,name,parent_category_id")
+        by_id = {record["id"]: record for record in records}
+        found: dict[str, list[str]] = {}
+        for record in records:
+            path, above = [str(record.get("name"))], by_id.get(record.get("parent_category_id"))
+            while above is not None and len(path) < _DEPTH:
+                path.insert(0, str(above.get("name")))
+                above = by_id.get(above.get("parent_category_id"))
+            for name in {path[-1], " > ".join(path)}:
+                found.setdefault(name, []).append(record["id"])
+        return found
 
     async def _fresh(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
         now = asyncio.get_running_loop().time()

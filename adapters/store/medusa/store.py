@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from adapters.store.base import StoreSettings
 from adapters.store.medusa.api import Api
+from adapters.store.medusa.content import Content
 from adapters.store.medusa.credit import Credit
 from adapters.store.medusa.orders import Orders
 from adapters.store.medusa.price import Price
@@ -23,8 +24,8 @@ from daemon.model import Fields, Outcome, Patch
 CONCURRENCY: Final = 4
 """Calls at a time; a Medusa process gets slower beyond (measured)."""
 BATCH: Final = 300
-SMALLER: Final = {"credit": 25, "order_status": 10}
-"""Kinds whose documents take a call each."""
+SMALLER: Final = {"credit": 25, "order_status": 10, "content": 50}
+"""Customers and orders take a call each; products have long texts."""
 
 
 class Part(Protocol):
@@ -56,7 +57,9 @@ class MedusaStore:
             "price": Price(self._shop, setting, settings.memory),
             "credit": Credit(self._shop, setting, settings.memory),
             "order_status": Orders(self._shop, setting, settings.memory),
+            "content": Content(self._shop, setting, settings.memory, settings.pictures),
         }
+        self._product = "sku" if setting.product == "sku" else "product"
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
 
     async def open(self) -> None:
@@ -79,6 +82,8 @@ class MedusaStore:
                 return f"customer:{patch.identity['customer']}"
             case "order_status":
                 return f"order:{patch.identity['order']}"
+            case "content":
+                return f"{self._product}:{patch.identity['sku']}"
         return f"sku:{patch.identity['sku']}"
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
