@@ -12,8 +12,9 @@ from adapters.store import vendure
 from adapters.store.base import Store, StoreSettings
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.model import Fields, Limits, Outcome, Patch, Status
-from tests.doubles.faults import Empty500, FailAfterWrite, Slow
+from tests.doubles.faults import Empty500, FailAfterWrite, Hold, Slow
 from tests.doubles.vendure import Vendure
+from tests.waiting import until
 
 TOKEN = "k3y-of-the-shop"
 KINDS = {"orders": "order_status"}
@@ -276,6 +277,27 @@ async def test_two_fulfilments_with_one_mark_are_not_chosen_from(shop: Vendure, 
     assert told.status is Status.REJECTED
     assert "2 fulfilments" in told.error
     assert not shop.writes()
+
+
+async def test_a_call_that_was_given_up_and_is_taken_late_is_seen(shop: Vendure, store: Store) -> None:
+    shop.orders.place("W1", {"A": 2})
+    patch = said("W1", status="confirmed", fulfilments=[sent("OUT-1", {"A": 1})])
+    hold = Hold()
+    shop.inject(hold, entity="make", calls=1)
+    given_up = asyncio.create_task(outcome(store, patch))
+    await hold.reached.wait()
+    given_up.cancel()
+    assert (await outcome(store, patch)).status is Status.OK  # the shop does not show it yet
+    hold.release()
+    await until(lambda: len(shop.orders.shown("W1")) == 2)
+    told = await outcome(store, patch)
+    assert (told.status, told.code) == (Status.REJECTED, "E-STORE-REJECTED")
+    assert "2 fulfilments" in told.error
+    assert len((await shown(store, "W1") or {})["fulfilments"]) == 2
+    late = shop.orders.of("W1")["fulfillments"][-1]
+    shop.orders.move(late["id"], "Cancelled")
+    assert (await outcome(store, patch)).status is Status.OK
+    assert await shown(store, "W1") == patch.fields
 
 
 # Cancelled, unpaid, being changed

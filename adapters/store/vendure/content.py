@@ -15,7 +15,7 @@ from adapters.store.vendure.assets import Assets, Gallery
 from adapters.store.vendure.product import Pages, Product
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import PAGE, Refused, Shop, portions
-from adapters.store.vendure.values import Unfit, in_order, split
+from adapters.store.vendure.values import Unfit, Unmapped, in_order, split
 from adapters.store.vendure.wire import REJECTED, UNMAPPED, UNSENDABLE
 from daemon.model import Fields, Outcome, Patch
 
@@ -75,7 +75,7 @@ class Contents:
                 product = self._only(name, found)
                 found[name] = [await self._write(pages, selection, product, language, patch)]
             except Unfit as unfit:
-                raise Refused(str(unfit), UNSENDABLE) from None
+                raise Refused(str(unfit), UNMAPPED if isinstance(unfit, Unmapped) else UNSENDABLE) from None
             unsure.discard(name)
             return None
 

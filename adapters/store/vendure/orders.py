@@ -13,7 +13,7 @@ from typing import Any, Final
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shipping import CHANGING, Order, Shipment, Shipping, Steps, way
 from adapters.store.vendure.shop import Refused, Shop, portions
-from adapters.store.vendure.values import Unfit, note
+from adapters.store.vendure.values import Unfit, Unmapped, note
 from adapters.store.vendure.wire import LEFT_OUT, REJECTED, UNMAPPED, UNSENDABLE
 from daemon.model import Fields, Outcome, Patch, Status
 
@@ -68,8 +68,6 @@ class Orders:
             name = str(patch.identity["order"])
             try:
                 await self._write(name, self._only(name, found), patch.fields)
-            except Unfit as unfit:
-                raise Refused(str(unfit), UNSENDABLE) from None
             except _Later as later:
                 return Outcome(patch.id, Status.RETRY, str(later), LEFT_OUT)
             return None
@@ -77,14 +75,20 @@ class Orders:
         return await self._shop.singly(patches, write)
 
     async def _write(self, name: str, order: Order, fields: Fields | None) -> None:
-        """Raises Refused, Unfit, _Later and StoreError."""
+        """Raises Refused, _Later and StoreError."""
         if fields is None:
             await self._note(order, None)
             return
-        word = self._shipping.word(name, fields)
+        try:
+            word = self._shipping.word(name, fields)
+        except Unfit as unfit:
+            raise Refused(str(unfit), UNMAPPED if isinstance(unfit, Unmapped) else UNSENDABLE) from None
         if order["state"] in CHANGING:
             raise _Later(f"the order is {order['state']} in the shop: somebody is at work on it")
-        steps = self._shipping.steps(order, word)
+        try:
+            steps = self._shipping.steps(order, word)
+        except Unfit as unfit:
+            raise Refused(str(unfit), REJECTED) from None
         if steps != Steps():
             async with self._shop.levels:
                 await self._take(order, steps)

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from adapters.store.vendure.setting import Setting
-from adapters.store.vendure.values import Unfit, note, noted, to_field
+from adapters.store.vendure.values import Unfit, Unmapped, note, noted, to_field
 from daemon.drift import same
 from daemon.model import Fields
 
@@ -95,10 +95,10 @@ class Pages:
         self._hashes = hashes
 
     def language(self, locale: str) -> str:
-        """Raises Unfit."""
+        """Raises Unmapped."""
         code = self._setting.locales.get(locale)
         if code is None:
-            raise Unfit(f"no language of the shop is meant by the locale {locale}; name it in options.locales")
+            raise Unmapped(f"no language of the shop is meant by the locale {locale}; name it in options.locales")
         return code or self._default
 
     def known(self, product: Product) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from adapters.store.vendure.setting import CANCELLED, SENT, STATES, Setting, folded
-from adapters.store.vendure.values import Unfit, noted, whole
+from adapters.store.vendure.values import Unfit, Unmapped, noted, whole
 from daemon.model import Fields
 
 Order = Mapping[str, Any]
@@ -61,11 +61,11 @@ class Shipping:
         self._open = f"[{setting.mark} "
 
     def word(self, name: str, fields: Fields) -> Word:
-        """What a document means. Raises Unfit."""
+        """What a document means. Raises Unfit, and Unmapped for a status without a counterpart."""
         status = fields.get("status")
         state = self._setting.state(str(status))
         if state is None:
-            raise Unfit(f'`status` "{status}" has no counterpart in the shop; name it in options.statuses')
+            raise Unmapped(f'`status` "{status}" has no counterpart in the shop; name it in options.statuses')
         if state == CANCELLED:
             return Word(state)
         listed = fields.get("fulfilments")
@@ -126,10 +126,8 @@ class Shipping:
         if state == CANCELLED:
             raise Unfit("the order is cancelled in the shop, which is final there")
         ours = self.ours(order)
-        for id_, several in ours.items():
-            if len(several) > 1:
-                ids = ", ".join(str(one["id"]) for one in several)
-                raise Unfit(f"{len(several)} fulfilments of the shop ({ids}) are marked {id_}; cancel all but one")
+        if doubled := _doubled(ours):
+            raise Unfit(doubled)
         make: list[tuple[Shipment, Mapping[str, int]]] = []
         move: list[tuple[str, str]] = []
         left = _left(order)
@@ -168,6 +166,8 @@ class Shipping:
     def missed(self, order: Order, word: Word) -> str:
         """What the order does not show of what the ERP says; "" when all is there."""
         ours = self.ours(order)
+        if doubled := _doubled(ours):
+            return doubled
         for shipment in word.shipments:
             if shipment.id not in ours:
                 if shipment.lines is None:
@@ -211,18 +211,20 @@ class Shipping:
         return fields
 
     def _fulfilments(self, order: Order, said: Sequence[Any]) -> Iterator[Any]:
-        ours = {id_: several[0] for id_, several in self.ours(order).items()}
+        ours = [(id_, one) for id_, several in self.ours(order).items() for one in several]
         for entry in said:
-            one = ours.pop(str(entry.get("id")), None) if isinstance(entry, Mapping) else None
+            name = str(entry.get("id")) if isinstance(entry, Mapping) else None
+            one = next((one for id_, one in ours if id_ == name), None)
             try:
                 sent = self._sent(entry)
             except Unfit:
                 sent = None
             if one is not None:
+                ours = [each for each in ours if each[1] is not one]
                 yield self._as_shown(order, entry, sent, one)
             elif sent is None or order["state"] == CANCELLED:
                 yield entry
-        for id_, one in sorted(ours.items()):
+        for id_, one in ours:
             lines = [{"sku": sku, "quantity": quantity} for sku, quantity in sorted(_held(order, one).items())]
             yield {"id": id_, "status": one["state"], "lines": lines}
 
@@ -245,6 +247,15 @@ class Shipping:
         if held != said:
             shown["lines"] = [{"sku": sku, "quantity": quantity} for sku, quantity in sorted(held.items())]
         return shown
+
+
+def _doubled(ours: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """What to say where a call that had been given up was taken after all; "" where each shipment is there once."""
+    for id_, several in ours.items():
+        if len(several) > 1:
+            ids = ", ".join(str(one["id"]) for one in several)
+            return f"{len(several)} fulfilments of the shop ({ids}) are marked {id_}; cancel all but one"
+    return ""
 
 
 def way(state: str, wanted: str) -> list[str]:

@@ -24,6 +24,10 @@ class Unfit(ValueError):
     """A value that Vendure cannot hold as it is; the text says why."""
 
 
+class Unmapped(Unfit):
+    """A name of the ERP's that no option gives a place in the shop."""
+
+
 def whole(value: Any, name: str) -> int:
     """A quantity. Raises Unfit."""
     number = _decimal(value, name)
