@@ -37,6 +37,7 @@ from graphql.utilities import value_from_ast_untyped
 from tests.doubles.faults import Fault
 from tests.doubles.server import Call, Server, json_answer
 from tests.doubles.shopify_content import Catalogue, CatalogueRoot, page
+from tests.doubles.shopify_orders import Desk, DeskRoot
 
 Json = dict[str, Any]
 EXCERPT: Final = Path(__file__).with_name("shopify.graphql")
@@ -74,12 +75,13 @@ class ListPrice:
     """Quantity -> (number of the break, amount)."""
 
 
-class ShopifyShop(Catalogue, Server):
+class ShopifyShop(Catalogue, Desk, Server):
     """The server. `schema`: the vendor's own, else the excerpt."""
 
     def __init__(self, *, token: str, schema: GraphQLSchema | None = None) -> None:
         Server.__init__(self, token=token)
         Catalogue.__init__(self)
+        Desk.__init__(self)
         self.schema = schema or build_schema(EXCERPT.read_text(encoding="utf-8"))
         self.variants: dict[int, Variant] = {}
         self.indexed: dict[int, str] = {}
@@ -291,7 +293,7 @@ def _error(error: GraphQLError, code: str | None) -> Json:
     return said
 
 
-class _Root(CatalogueRoot):
+class _Root(CatalogueRoot, DeskRoot):
     """The fields of QueryRoot and Mutation."""
 
     def __init__(self, shop: ShopifyShop) -> None:
@@ -308,7 +310,13 @@ class _Root(CatalogueRoot):
         shop = self._shop
         known = {variant.id: variant for variant in shop.variants.values()}
         return [
-            shop.show(known[id_]) if id_ in known else shop.show_owner(id_) if id_ in shop.owners else self.node_of(id_)
+            shop.show(known[id_])
+            if id_ in known
+            else shop.show_owner(id_)
+            if id_ in shop.owners
+            else shop.show_order(shop.orders[id_])
+            if id_ in shop.orders
+            else self.node_of(id_)
             for id_ in ids
         ]
 
@@ -339,7 +347,9 @@ class _Root(CatalogueRoot):
             expected = None if held is None else digest(held)
             if "compareDigest" in row and row["compareDigest"] != expected:
                 code, message = "STALE_OBJECT", "The resource has been updated since it was loaded."
-            elif row["ownerId"] not in self._shop.owners or "refuse" in row["value"]:
+            elif (
+                row["ownerId"] not in self._shop.owners and row["ownerId"] not in self._shop.orders
+            ) or "refuse" in row["value"]:
                 code, message = "INVALID_VALUE", "Value is invalid."
             else:
                 continue
@@ -348,7 +358,8 @@ class _Root(CatalogueRoot):
             return {"metafields": None, "userErrors": errors}
         for row in metafields:
             self._shop.metafields[row["ownerId"], row["namespace"], row["key"]] = row["value"]
-        return {"metafields": [], "userErrors": []}
+        shown = [{"id": "gid://shopify/Metafield/1", "compareDigest": digest(row["value"])} for row in metafields]
+        return {"metafields": shown, "userErrors": []}
 
     def metafieldsDelete(self, _info: Any, metafields: list[Json]) -> Json:
         for row in metafields:

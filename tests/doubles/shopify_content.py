@@ -79,6 +79,8 @@ class Catalogue:
         """How often a new file is looked at before it is ready."""
         self.broken: dict[bytes, str] = {}
         """Content that cannot be processed -> the shop's words."""
+        self.looked: set[str] = set()
+        """Jobs that somebody looked at."""
         self.search_lags = False
         """The search for files finds nothing yet."""
         self.locales = {"de", "pt-BR"}
@@ -181,6 +183,7 @@ class CatalogueRoot:
 
     def __init__(self, shop: Any) -> None:
         self._shop = shop
+        self._looked: set[str] = shop.looked
 
     def node_of(self, id_: str) -> Json | None:
         shop: Catalogue = self._shop
@@ -201,6 +204,11 @@ class CatalogueRoot:
         return page([self._shop.show_product(self._shop.products[number]) for number in numbers], first, after)
 
     def job(self, _info: Any, id: str) -> Json:
+        """Each job is done when it is looked at for the second time."""
+        if id not in self._looked:
+            self._looked.add(id)
+            return {"id": id, "done": False}
+        self._shop.jobs.pop(id, lambda: None)()
         return {"id": id, "done": True}
 
     def productUpdate(self, _info: Any, product: Json) -> Json:

@@ -32,13 +32,15 @@ from graphql import (
 )
 
 from adapters.store import shopify
-from adapters.store.shopify import documents, documents_content
+from adapters.store.shopify import documents, documents_content, documents_orders
 from daemon.errors import StoreError
 from daemon.model import Patch, Status
 from tests.doubles import faults
 from tests.doubles.shopify import EXCERPT, ShopifyShop
 from tests.unit.test_shopify import HERE, LIST, OPTIONS, TOKEN, credit, price, settings, stock, stocked
 from tests.unit.test_shopify_content import Shelf, content, gone, opened
+from tests.unit.test_shopify_orders import opened as desk
+from tests.unit.test_shopify_orders import order, shipment
 
 PACKAGE = "@shopify/dev-mcp@1.16.0"
 ONCE = {**os.environ, "npm_config_fetch_retries": "0"}
@@ -47,7 +49,7 @@ INSIDE = "package/dist/data/admin_2026-10.json.gz"
 DOCUMENTS = {
     **{
         name: text
-        for module in (documents, documents_content)
+        for module in (documents, documents_content, documents_orders)
         for name, text in vars(module).items()
         if isinstance(text, str) and name.isupper() and not name.startswith("_")
     },
@@ -55,6 +57,7 @@ DOCUMENTS = {
     "activate on hand": documents.activate(1, "on_hand"),
     "variants": documents.variants_update(3),
     "products": documents_content.products_update(2),
+    "orders": documents_orders.orders_by_key(2),
 }
 
 
@@ -147,6 +150,32 @@ async def content_goes_through(shop: ShopifyShop) -> None:
     await store.close()
 
 
+async def orders_go_through(shop: ShopifyShop) -> None:
+    lines = {f"S{number:03}": 1 for number in range(40)}
+    made = shop.add_order("#1001", lines)
+    made.key = "SO-1"
+    alone = shop.add_order("#1002", {"A": 1})
+    shop.fulfil(alone, {"A": 1})
+    shop.add_order("#1003", {"A": 1})
+    store = await desk(shop)
+    ways = [shipment(f"S-{n}", {f"S{n:03}": 1}, "sent", f"T{n}") for n in range(7)]
+    patches = [
+        order("1001", "shipped", *ways),
+        order("1002", "shipped", shipment("S-9", {"A": 1}, "delivered", "T9")),
+        order("1003", "cancelled"),
+    ]
+    for _ in range(2):
+        assert {o.error for o in await store.apply("order_status", patches)} == {""}
+    assert set(await store.fetch("order_status", [patch.id for patch in patches])) == {"1001", "1002", "1003"}
+    assert {name async for name, _ in store.scan("order_status")} == {"1001", "1002", "1003"}
+    gone = Patch("1001", 2, 0, None, {"order": "1001"})
+    assert {o.error for o in await store.apply("order_status", [gone])} == {""}
+    await store.close()
+    store = await desk(shop, orders="erp.number")
+    assert {o.error for o in await store.apply("order_status", [order("SO-1", "shipped")])} == {""}
+    await store.close()
+
+
 async def test_what_the_adapter_does_goes_through_the_vendors_schema(vendor: GraphQLSchema) -> None:
     """Documents and variables executed: types, enums and needed fields of every input are the vendor's."""
     async with ShopifyShop(token=TOKEN, schema=vendor) as shop:
@@ -188,6 +217,7 @@ async def test_what_the_adapter_does_goes_through_the_vendors_schema(vendor: Gra
                 assert (outcome.status, outcome.error) == (Status.OK, "")
             await store.close()
         await content_goes_through(shop)
+        await orders_go_through(shop)
         used = set(shop.documents)
     named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
     assert {re.sub(r"[0-9]+$", "", name) for name in used} == {

@@ -54,15 +54,17 @@ class Client:
         self.bucket = CostBucket()
         self._url = self.transport.url(f"admin/api/{API}/graphql.json")
 
-    async def run(self, document: str, variables: Mapping[str, Any] | None = None, *, background: bool = False) -> Json:
-        """The data of one operation, all of it. Raises StoreError."""
-        data, errors = await self.parts(document, variables, background=background)
+    async def run(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, background: bool = False, adds: bool = False
+    ) -> Json:
+        """The data of one operation, all of it; `adds`: one that adds up when it is made twice. Raises StoreError."""
+        data, errors = await self.parts(document, variables, background=background, adds=adds)
         for error in errors.values():
             raise error
         return data
 
     async def parts(
-        self, document: str, variables: Mapping[str, Any] | None = None, *, background: bool = False
+        self, document: str, variables: Mapping[str, Any] | None = None, *, background: bool = False, adds: bool = False
     ) -> tuple[Json, dict[str, StoreError]]:
         """The data of one operation, and by the name of a part what failed in it. Raises StoreError for the whole."""
         match = _NAME.match(document)
@@ -72,7 +74,7 @@ class Client:
             await asyncio.sleep(wait)
         body = orjson.dumps({"query": document, "variables": variables or {}, "operationName": name})
         try:
-            answer = await self.transport.call("POST", self._url, body=body, limit=say.LARGE_ANSWER)
+            answer = await self.transport.call("POST", self._url, body=body, limit=say.LARGE_ANSWER, repeat=not adds)
         except StoreError as error:
             if error.code == say.THROTTLED and error.retry_after is None:
                 error.retry_after = self.bucket.throttled(name)

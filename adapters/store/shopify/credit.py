@@ -24,8 +24,8 @@ KEY: Final = "credit"
 ROWS: Final = 25
 """Metafields of one call; the API takes no more."""
 SEARCHED: Final = 40
-_STALE: Final = ("STALE_OBJECT", "INVALID_COMPARE_DIGEST")
-_LATER: Final = ("INTERNAL_ERROR",)
+STALE: Final = ("STALE_OBJECT", "INVALID_COMPARE_DIGEST")
+LATER: Final = ("INTERNAL_ERROR",)
 _FIELDS: Final = {"company": "companies", "company_location": "companyLocations", "customer": "customers"}
 _DOCUMENTS: Final = {
     "company": documents.COMPANIES,
@@ -71,9 +71,7 @@ class Credit:
                 else:
                     results.ok(row.patch)
         for some in parts([row for row in rows if row.patch.fields is not None], ROWS):
-            await settle(
-                some, self._set, lambda again: self._reread(again, results), results, stale=_STALE, later=_LATER
-            )
+            await settle(some, self._set, lambda again: self._reread(again, results), results, stale=STALE, later=LATER)
 
     async def _rows(self, by_name: Mapping[str, Patch], results: Results) -> list[Owner]:
         found, refused = await self._read(by_name)

@@ -97,7 +97,7 @@ BREAKS_SET: Final = """mutation erpsyncdBreaksSet($list: ID!, $input: QuantityPr
 
 METAFIELDS_SET: Final = """mutation erpsyncdMetafieldsSet($metafields: [MetafieldsSetInput!]!) {
   metafieldsSet(metafields: $metafields) {
-    metafields { id }
+    metafields { id compareDigest }
     userErrors { field message code elementIndex }
   }
 }"""

@@ -14,7 +14,7 @@ from typing import Final
 from adapters.store.base import StoreSettings
 from daemon.errors import ConfigError
 
-KINDS: Final = ("stock", "price", "credit", "content")
+KINDS: Final = ("stock", "price", "credit", "order_status", "content")
 OWNERS: Final = ("company", "company_location", "customer")
 QUANTITIES: Final = ("available", "on_hand")
 
@@ -38,6 +38,15 @@ class Options:
     """Locale of the documents that are in the shop's own language."""
     locales: Mapping[str, str]
     """Locale of the ERP -> a further language of the shop, such as `de`."""
+
+    orders: str
+    """What the ERP's order is in the shop: its name, its id, or the value of the unique metafield `namespace.key`."""
+    order_prefix: str
+    """What the ERP's order begins with before that."""
+    cancelled: frozenset[str]
+    """Words of the ERP's status that cancel an order."""
+    notify: bool
+    """Whether the customer is told of shipments and cancellations."""
 
     def price_list(self, name: str, currency: str) -> str | None:
         """The shop's price list; None where the variant's own price is meant. KeyError when it is not mapped."""
@@ -67,6 +76,7 @@ class _Reader:
                     hint=f"Give [entity.{entity}] one of the kinds {', '.join(KINDS)}, or show it in another store.",
                 )
         known = {"locations", "quantity", "price_lists", "customers", "namespace", "locale", "locales"}
+        known |= {"orders", "order_prefix", "cancelled", "notify"}
         if unknown := sorted(self._given.keys() - known):
             raise self._wrong(
                 unknown[0], "is no option of the adapter shopify", f"It knows {', '.join(sorted(known))}."
@@ -77,8 +87,12 @@ class _Reader:
             price_lists=self._ids("price_lists", "PriceList"),
             customers=self._word("customers", "company", OWNERS),
             namespace=self._namespace(),
-            locale=self._locale(),
+            locale=self._text("locale", "default"),
             locales=self._locales(),
+            orders=self._orders(),
+            order_prefix=self._text("order_prefix", ""),
+            cancelled=self._cancelled(),
+            notify=self._notify(),
         )
         if made.locale in made.locales:
             hint = "It is the shop's own language already; leave it out of the table."
@@ -117,10 +131,30 @@ class _Reader:
             )
         return found
 
-    def _locale(self) -> str:
-        value = self._given.get("locale", "default")
-        if not isinstance(value, str) or not value:
-            raise self._wrong("locale", "must be a text", 'An example is "en"; it is what the documents call it.')
+    def _text(self, name: str, default: str) -> str:
+        value = self._given.get(name, default)
+        if not isinstance(value, str):
+            raise self._wrong(name, "must be a text", f'Without it, it is "{default}".')
+        return value
+
+    def _orders(self) -> str:
+        value = self._text("orders", "name")
+        if value not in ("name", "id") and not re.fullmatch(r"[A-Za-z0-9_-]{3,255}\.[A-Za-z0-9_-]{2,64}", value):
+            raise self._wrong(
+                "orders", f"cannot be {value!r}", 'It is "name", "id", or a metafield such as "erp.number".'
+            )
+        return value
+
+    def _cancelled(self) -> frozenset[str]:
+        value = self._given.get("cancelled", [])
+        if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
+            raise self._wrong("cancelled", "must be a list of words of the ERP", 'An example is ["cancelled"].')
+        return frozenset(value)
+
+    def _notify(self) -> bool:
+        value = self._given.get("notify", False)
+        if not isinstance(value, bool):
+            raise self._wrong("notify", "must be true or false", "Without it, customers are told nothing from here.")
         return value
 
     def _locales(self) -> dict[str, str]:

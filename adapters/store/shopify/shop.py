@@ -19,6 +19,7 @@ from adapters.store.shopify.content import ROWS, Contents
 from adapters.store.shopify.credit import Credit
 from adapters.store.shopify.media import Media
 from adapters.store.shopify.options import options_of
+from adapters.store.shopify.orders import Orders
 from adapters.store.shopify.price import Prices
 from adapters.store.shopify.results import Results
 from adapters.store.shopify.staged import Outside
@@ -28,6 +29,8 @@ from daemon.model import Fields, Outcome, Patch
 
 ARRAY: Final = 250
 """Rows of one input array; the API takes no more."""
+SMALLER: Final = {"content": ROWS, "order_status": 25}
+"""Documents of one call, where each may take several requests."""
 
 
 class ShopifyStore:
@@ -36,7 +39,7 @@ class ShopifyStore:
     def __init__(self, settings: StoreSettings) -> None:
         options = options_of(settings)
         self._kinds = dict(settings.kinds)
-        small = {entity: ROWS for entity, kind in settings.kinds.items() if kind == "content"}
+        small = {entity: SMALLER[kind] for entity, kind in settings.kinds.items() if kind in SMALLER}
         self.limits = replace(settings.limits, batch_size=min(settings.limits.batch_size, ARRAY), batch_sizes=small)
         self._client = Client(settings)
         articles = Articles(self._client, settings.memory)
@@ -46,6 +49,7 @@ class ShopifyStore:
         self._outside = Outside(self._client, settings.pace)
         media = Media(self._client, articles, self._outside, settings.memory, settings.pictures, settings.pace)
         self._content = Contents(self._client, articles, options, media)
+        self._orders = Orders(self._client, articles, options, settings.memory, settings.pace)
 
     async def open(self) -> None:
         await self._client.transport.open()
@@ -65,6 +69,8 @@ class ShopifyStore:
             return f"price:{patch.identity.get('price_list', 'default')}:{sku}"
         if self._kinds.get(entity) == "content":
             return f"content:{sku}"
+        if self._kinds.get(entity) == "order_status":
+            return f"order:{patch.identity.get('order')}"
         return None  # a quantity of one item at one place; the variant itself is kept apart by `Articles.alone`
 
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
@@ -94,7 +100,7 @@ class ShopifyStore:
         except (KeyError, TypeError, IndexError, AttributeError):
             raise self._client.transport.wrong_shape("what the Admin API says") from None
 
-    def _part(self, entity: str) -> Stock | Prices | Credit | Contents:
+    def _part(self, entity: str) -> Stock | Prices | Credit | Contents | Orders:
         match self._kinds.get(entity, entity):
             case "price":
                 return self._prices
@@ -102,4 +108,6 @@ class ShopifyStore:
                 return self._credit
             case "content":
                 return self._content
+            case "order_status":
+                return self._orders
         return self._stock
