@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -26,16 +26,19 @@ from tests.e2e.stores.vendure_shop import LISTS, Vendure
 from tests.integration.harness import Daemon
 from tests.integration.prepared import demo_erp, set_up, with_roles
 from tests.integration.stage import configured, sql_connection, truth
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.newest, pytest.mark.timeout(300)]
 
-ENTITIES = ("stock", "price", "credit")
+ENTITIES = ("stock", "price", "credit", "order_status")
 OPTIONS = """
 [store.main.options]
 auth = "login"
 user = "{user}"
 price_lists = {{ {lists} }}
 customer = "erpNumber"
+order_note = "erpOrder"
+statuses = {{ confirmed = "PaymentSettled", picking = "PaymentSettled" }}
 
 [store.main.options.credit]
 limit = "creditLimit"
@@ -159,6 +162,100 @@ async def test_credit_follows_invoices_payments_and_a_hold(at: Scene) -> None:
     await at.agree("payments and a hold")
 
 
+async def take_in(at: Scene, number: str, code: str, lines: Mapping[str, int]) -> int:
+    """The ERP takes a web order in and reserves for it."""
+    async with at.erp.transaction():
+        order = await at.erp.fetchval(
+            "insert into sales_order (number, customer_id) select $1, id from customer where number = $2 returning id",
+            code,
+            number,
+        )
+        for sku, quantity in lines.items():
+            item = await at.erp.fetchval("select id from item where sku = $1", sku)
+            await at.erp.execute(
+                "insert into sales_order_line (order_id, item_id, quantity, amount) values ($1, $2, $3, 1)",
+                order,
+                item,
+                quantity,
+            )
+            await at.erp.execute(
+                "insert into reservation (order_id, item_id, warehouse_id, quantity) values ($1, $2, 1, $3)",
+                order,
+                item,
+                quantity,
+            )
+    return int(order)
+
+
+async def send(at: Scene, order: int, shipment: str, lines: Mapping[str, int], status: str) -> None:
+    """Part of an order leaves the ERP's warehouse, in one transaction with its stock."""
+    async with at.erp.transaction():
+        key = await at.erp.fetchval(
+            """insert into shipment (order_id, number, status, carrier, tracking_number)
+               values ($1, $2, 'in_transit', 'DHL', $2 || '-T') returning id""",
+            order,
+            shipment,
+        )
+        for sku, quantity in lines.items():
+            item = await at.erp.fetchval("select id from item where sku = $1", sku)
+            await at.erp.execute("insert into shipment_line values ($1, $2, $3)", key, item, quantity)
+            await at.erp.execute("delete from reservation where order_id = $1 and item_id = $2", order, item)
+            await at.erp.execute(
+                "update stock_level set on_hand = on_hand - $2 where item_id = $1 and warehouse_id = 1", item, quantity
+            )
+        await at.erp.execute("update sales_order set status = $2 where id = $1", order, status)
+
+
+async def test_a_web_order_goes_through_the_erp_until_the_customer_sees_it_delivered(at: Scene) -> None:
+    number = await at.erp.fetchval("select number from customer order by id limit 1")
+    shop, first, second = vendure(at), {"WRN-RAT-13": 3}, {"SDR-BIT-SET32": 2}
+    lines = {**first, **second}
+    token = await shop.log_in(number, "default")
+    code = await shop.order(token, lines)
+    order = await take_in(at, number, code, lines)
+    await at.agree("the ERP took the order in")  # of stock too: reserved there, allocated here
+    await at.erp.execute("update sales_order set status = 'picking' where id = $1", order)
+    await send(at, order, "OUT-1", first, "picking")
+
+    async def seen() -> tuple[str, list[tuple[str, str]]]:
+        order = await shop.bought(token, code)
+        return order["state"], sorted((one["state"], one["trackingCode"]) for one in order["fulfillments"])
+
+    await at.sees(seen, ("PartiallyShipped", [("Shipped", "OUT-1-T")]))
+    await send(at, order, "OUT-2", second, "shipped")
+    await at.sees(seen, ("Shipped", [("Shipped", "OUT-1-T"), ("Shipped", "OUT-2-T")]))
+    await at.erp.execute("update shipment set status = 'delivered' where order_id = $1", order)
+    await at.erp.execute("update sales_order set status = 'delivered' where id = $1", order)
+    await at.sees(seen, ("Delivered", [("Delivered", "OUT-1-T"), ("Delivered", "OUT-2-T")]))
+    await at.agree("the order is delivered")
+
+
+async def test_a_shop_that_is_killed_while_orders_ship_has_each_fulfilment_once(at: Scene) -> None:
+    number = await at.erp.fetchval("select number from customer order by id limit 1")
+    shop, lines = vendure(at), {"BLT-M8X40-A2": 1}
+    token = await shop.log_in(number, "default")
+    orders: dict[str, int] = {}
+    for _ in range(6):
+        code = await shop.order(token, lines)
+        orders[code] = await take_in(at, number, code, lines)
+    await at.agree("six orders")
+    for code, order in orders.items():
+        await send(at, order, f"OUT-{code}", lines, "shipped")
+
+    async def made() -> int:
+        return sum([len((await shop.bought(token, code))["fulfillments"]) for code in orders])
+
+    await until(made, within=60, every=0.01, what="a fulfilment is made")
+    await at.kill_shop()
+    await at.start_shop()
+    await at.agree("the shop came back")
+    for code in orders:
+        order = await shop.bought(token, code)
+        assert order["state"] == "Shipped"
+        assert [one["trackingCode"] for one in order["fulfillments"]] == [f"OUT-{code}-T"]
+    await at.nothing_waits()
+
+
 async def test_parallel_changes_of_one_product_leave_the_last_truth(at: Scene) -> None:
     sku = "BRG-6204-2RS"
 
@@ -251,7 +348,12 @@ async def test_reconcile_finds_and_mends_what_a_person_changed_in_the_shop(at: S
     found = await at.command("reconcile", "--fix", "--json")
     assert found.code == 1, found.out
     queues = json.loads(found.out)["queues"]
-    assert {queue["entity"]: queue["counts"]["changed"] for queue in queues} == {"stock": 1, "price": 1, "credit": 1}
+    assert {queue["entity"]: queue["counts"]["changed"] for queue in queues} == {
+        "stock": 1,
+        "price": 1,
+        "credit": 1,
+        "order_status": 0,
+    }
     await at.agree("the comparison")
     assert (await at.command("reconcile")).code == 0
 

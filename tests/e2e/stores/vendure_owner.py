@@ -11,13 +11,15 @@ from typing import Any
 from tests.e2e.stores.vendure_shop import DEFAULT, LISTS, Vendure, address, password, slug
 
 USER, USER_PASSWORD = "erpsyncd@shop.example", "erpsyncd-of-a-test"
-PERMISSIONS = ("ReadCatalog", "UpdateCatalog", "ReadStockLocation", "ReadCustomer", "UpdateCustomer")
+PERMISSIONS = (  # noqa: SIM905 -- a list of words
+    "ReadCatalog UpdateCatalog ReadStockLocation ReadCustomer UpdateCustomer ReadOrder UpdateOrder"
+).split()
 LANGUAGES = ["en", "de"]
 _AT_ONCE = 20
 
 
 async def open_shop(shop: Vendure) -> None:
-    """Languages, taxes, a channel for each price list, and erpsyncd's account."""
+    """Languages, taxes, a way to ship and one to pay, a channel for each price list, and erpsyncd's account."""
     first = await shop.admin("{ activeChannel { id token } stockLocations { items { id } } }")
     made = await shop.admin(
         """mutation($country: CreateCountryInput!, $languages: [LanguageCode!]!) {
@@ -45,6 +47,29 @@ async def open_shop(shop: Vendure) -> None:
             "availableCurrencyCodes": [LISTS[DEFAULT]],
             "defaultCurrencyCode": LISTS[DEFAULT],
         },
+    )
+    await shop.admin(
+        """mutation($shipping: CreateShippingMethodInput!, $payment: CreatePaymentMethodInput!) {
+          createShippingMethod(input: $shipping) { id } createPaymentMethod(input: $payment) { id } }""",
+        shipping=_named(
+            {
+                "code": "parcel",
+                "fulfillmentHandler": "manual-fulfillment",
+                "checker": _operation("default-shipping-eligibility-checker", orderMinimum="0"),
+                "calculator": _operation("default-shipping-calculator", rate="0", includesTax="auto", taxRate="0"),
+            },
+            "Parcel",
+            description="",
+        ),
+        payment=_named(
+            {
+                "code": "invoice",
+                "enabled": True,
+                "handler": _operation("dummy-payment-handler", automaticSettle="true"),
+            },
+            "Invoice",
+            description="",
+        ),
     )
     shop.channels[DEFAULT] = first["activeChannel"]["token"]
     ids = [first["activeChannel"]["id"]]
@@ -117,6 +142,10 @@ async def add_customers(shop: Vendure, customers: Iterable[tuple[str, str]]) -> 
             },
             password=password(number),
         )
+
+
+def _operation(code: str, **arguments: str) -> dict[str, Any]:
+    return {"code": code, "arguments": [{"name": name, "value": value} for name, value in arguments.items()]}
 
 
 def _named(fields: Mapping[str, Any], name: str, **more: str) -> dict[str, Any]:

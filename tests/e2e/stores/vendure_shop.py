@@ -5,6 +5,7 @@ Invariant: nothing of the adapter takes part: what is read here comes from the s
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from decimal import Decimal
@@ -93,6 +94,31 @@ class Vendure:
                 assert not (isinstance(part, dict) and "errorCode" in part), (name, part)
             return answer["data"], response.headers.get("vendure-auth-token", token)
 
+    async def order(self, token: str, lines: Mapping[str, int]) -> str:
+        """A customer with this session buys: SKU -> quantity. Gives the order's code."""
+        for sku, quantity in lines.items():
+            add = """mutation($id: ID!, $quantity: Int!) { addItemToOrder(productVariantId: $id, quantity: $quantity) {
+              ... on ErrorResult { errorCode message } } }"""
+            await self.shopper(add, token=token, id=await self.variant(sku), quantity=quantity)
+        ship = """mutation($to: CreateAddressInput!) { setOrderShippingAddress(input: $to) {
+          ... on ErrorResult { errorCode message } } }"""
+        await self.shopper(ship, token=token, to={"streetLine1": "Dock 1", "countryCode": "DE"})
+        ways = (await self.shopper("{ eligibleShippingMethods { id } }", token=token))["eligibleShippingMethods"]
+        pay = """mutation($way: [ID!]!) {
+          setOrderShippingMethod(shippingMethodId: $way) { ... on ErrorResult { errorCode message } }
+          transitionOrderToState(state: "ArrangingPayment") { ... on ErrorResult { errorCode message } }
+          addPaymentToOrder(input: { method: "invoice", metadata: {} }) {
+            ... on Order { code state } ... on ErrorResult { errorCode message } } }"""
+        made = (await self.shopper(pay, token=token, way=[ways[0]["id"]]))["addPaymentToOrder"]
+        assert made["state"] == "PaymentSettled", made
+        return str(made["code"])
+
+    async def bought(self, token: str, code: str) -> Answer:
+        """What the customer with this session sees of an order: its state, and each fulfilment's state and number."""
+        query = """query($code: String!) { orderByCode(code: $code) {
+          state fulfillments { state method trackingCode } } }"""
+        return dict((await self.shopper(query, token=token, code=code))["orderByCode"])
+
     # What is shown --------------------------------------------------------------------------------------------------------
 
     async def documents(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -120,7 +146,13 @@ class Vendure:
                 "available": held["creditAvailable"],
                 "hold": held["creditHold"],
             }
-        return {"stock": stock, "price": price, "credit": credit}
+        query = "{ orders(options: { take: 1000 }) { items { code customFields { erpOrder } } } }"
+        orders = {
+            order["code"]: {name: held[name] for name in ("status", "fulfilments")}
+            for order in (await self.admin(query))["orders"]["items"]
+            if (held := json.loads(order["customFields"]["erpOrder"] or "{}"))
+        }
+        return {"stock": stock, "price": price, "credit": credit, "order_status": orders}
 
     async def variant(self, sku: str) -> str:
         """The id of the variant with this SKU."""

@@ -25,7 +25,7 @@ bootstrap({
       { name: "creditCurrency", type: "string" },
       { name: "creditHold", type: "boolean" },
     ],
-    Order: [{ name: "erpNumber", type: "string" }, { name: "erpStatus", type: "string" }],
+    Order: [{ name: "erpOrder", type: "text", nullable: true }],
   },
   plugins: [
     AssetServerPlugin.init({ route: "assets", assetUploadDir: ASSETS }),
