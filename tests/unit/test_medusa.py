@@ -468,6 +468,15 @@ async def test_a_list_is_not_read_for_prices_that_are_known(shop: Medusa, dealer
     assert amounts(dealers) == [2]
 
 
+async def test_many_calls_at_once_read_an_unknown_list_once(shop: Medusa, dealers: Any) -> None:
+    store = await opened(shop, price_lists=LISTS)
+    await store.check()
+    await asyncio.gather(*(store.apply("price", [price(sku, 1, "b2b", quantity=n)]) for sku in "AB" for n in (1, 2)))
+    assert sum(call.entity.endswith("/prices") for call in shop.calls) == 1
+    assert amounts(dealers) == [1, 1, 1, 1]
+    await store.close()
+
+
 # Credit
 
 
@@ -480,7 +489,7 @@ async def test_credit_is_one_metadata_and_the_shops_own_stays(shop: Medusa) -> N
     store = await opened(shop)
     said = {"limit": "1000.50", "balance": 12, "available": None, "hold": False, "currency": "EUR"}
     await taken(store, "credit", credit("a@x.example", **said))
-    assert customer["metadata"] == {"tier": "gold", "erpsyncd_credit": said}
+    assert customer["metadata"] == {"tier": "gold", "erpsyncd_credit": {"customer": "a@x.example", **said}}
     await taken(store, "credit", gone(credit("a@x.example")))
     assert customer["metadata"] == {"tier": "gold"}
     await store.close()
@@ -491,7 +500,17 @@ async def test_an_account_is_meant_and_not_the_guest_with_its_address(shop: Medu
     account = shop.customer("a@x.example")
     store = await opened(shop)
     await taken(store, "credit", credit("a@x.example", limit=1))
-    assert (guest["metadata"], account["metadata"]) == (None, {"erpsyncd_credit": {"limit": 1}})
+    assert guest["metadata"] is None
+    assert account["metadata"] == {"erpsyncd_credit": {"customer": "a@x.example", "limit": 1}}
+    await store.close()
+
+
+@pytest.mark.parametrize("held", ["a@x.example", "A@X.example"])
+async def test_an_address_is_one_however_it_is_spelt(shop: Medusa, held: str) -> None:
+    shop.customer(held)
+    store = await opened(shop)
+    await taken(store, "credit", credit("A@X.example", limit=1))
+    assert [name async for name, _ in store.scan("credit")] == ["A@X.example"]
     await store.close()
 
 
@@ -505,7 +524,11 @@ async def test_a_customer_who_is_not_there_or_is_there_twice_is_refused_alone(sh
         "ACME": Status.REJECTED, "Bolt": Status.OK, "None": Status.REJECTED,
     }  # fmt: skip
     assert "cus_" in said["ACME"].error
-    assert [each["metadata"] for each in shop.customers.values()] == [None, None, {"erp_credit": {"limit": 1}}]
+    assert [each["metadata"] for each in shop.customers.values()] == [
+        None,
+        None,
+        {"erp_credit": {"customer": "Bolt", "limit": 1}},
+    ]
     await store.close()
 
 
@@ -518,8 +541,7 @@ async def test_a_customer_by_metadata_is_learnt_once_and_followed(shop: Medusa) 
     assert len(shop.calls) == 4
     first["metadata"]["erp_id"], second["metadata"]["erp_id"] = "C-9", "C-1"
     await taken(store, "credit", credit("C-1", limit=3))
-    assert second["metadata"]["erpsyncd_credit"] == {"limit": 3}
-    assert first["metadata"]["erpsyncd_credit"] == {"limit": 2}
+    assert [each["metadata"]["erpsyncd_credit"]["limit"] for each in (first, second)] == [2, 3]
     await store.close()
 
 

@@ -169,6 +169,12 @@ async def test_a_shipment_that_has_left_is_a_fulfilment_that_is_shipped(shop: Me
     assert state(order) == [("D1", True, True), ("D2", True, True)]
 
 
+async def test_what_comes_back_is_no_fulfilment(shop: Medusa, store: Store) -> None:
+    order = shop.order(("A", 1))
+    await taken(store, patch(1, fulfilments=[sent("D1", ("A", 1)), sent("R1", ("A", 1), status="done", kind="return")]))
+    assert state(order) == [("D1", True, False)]
+
+
 async def test_a_parcel_is_followed_where_its_carrier_has_an_address(shop: Medusa) -> None:
     order = shop.order(("A", 1), ("B", 1), ("C", 1))
     store = made(

@@ -38,7 +38,7 @@ class Credit:
         async def write(patch: Patch) -> None:
             customer = self._customers.only(str(patch.identity["customer"]), found)
             # an empty text is how Medusa removes a key
-            value: Any = {name: of for name, of in (patch.fields or {}).items() if name != "customer"} or ""
+            value: Any = dict(patch.fields) if patch.fields is not None else ""
             answer = await self._api.post(
                 f"customers/{customer['id']}", {"metadata": {self._key: value}}, "id,metadata"
             )
@@ -66,10 +66,12 @@ class Credit:
         shown: dict[str, Fields] = {}
         async for customer in self._customers.everything():
             if name := self._customers.name(customer):
-                shown |= self._document(name, customer)
+                held = metadata(customer).get(self._key)
+                spelt = str(held.get("customer") or "") if isinstance(held, dict) else ""
+                shown |= self._document(spelt if spelt.lower() == name.lower() else name, customer)
         for id_ in sorted(shown):
             yield id_, shown[id_]
 
     def _document(self, name: str, customer: Record) -> dict[str, Fields]:
         held = metadata(customer).get(self._key)
-        return {name: {"customer": name, **held}} if isinstance(held, dict) else {}
+        return {name: {**held, "customer": name}} if isinstance(held, dict) else {}

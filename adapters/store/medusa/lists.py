@@ -7,8 +7,9 @@ as written only when the answer shows it. A price is removed only after a look a
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from adapters.store.http import LEFT_OUT, REJECTED
@@ -30,6 +31,7 @@ class Lists:
         self._api = api
         self._memory = memory
         self._learnt: set[str] = set()
+        self._learning = asyncio.Lock()
 
     async def everything(self, place: str) -> AsyncIterator[tuple[str, Record]]:
         """All prices of a list, each beside its SKU. Their ids are learnt on the way."""
@@ -51,8 +53,13 @@ class Lists:
         removing = any(offer.amount is None for offer in offers)
         names = {_name(offer.variant["id"], offer.terms): offer for offer in offers}
         known = await self._memory.get(_kind(place), names)
-        if removing or (place not in self._learnt and len(known) < len(names)):
+        if removing:
             known = await self._learn(place, names)
+        elif len(known) < len(names):
+            async with self._learning:  # one reads the list, the others wait for it
+                if place not in self._learnt:
+                    await self._learn(place, ())
+            known = await self._memory.get(_kind(place), names)
         ids = {name: known.get(name, "").split() for name in names}
         first = {name: ids[name][0] if ids[name] else _own(place, name) for name in names}
         shown = await self._send(place, names, first, [each for some in ids.values() for each in some])
@@ -72,7 +79,8 @@ class Lists:
         set_ = [name for name, offer in names.items() if offer.amount is not None and offer.patch.id in written]
         self._memory.put(_kind(place), {name: first[name] for name in set_})
 
-    async def _learn(self, place: str, names: Sequence[str] | Mapping[str, Any]) -> Mapping[str, str]:
+    async def _learn(self, place: str, names: Collection[str]) -> Mapping[str, str]:
+        """Read the list; what it has for these names, and nothing that it had before."""
         self._memory.forget(_kind(place), names)
         async for _ in self.everything(place):
             pass

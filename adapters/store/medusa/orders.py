@@ -200,7 +200,10 @@ class Orders:
 
 
 def _has_left(shipment: Any) -> bool:
-    return isinstance(shipment, Mapping) and str(shipment.get("status")).lower() in _SENT
+    """Whether it is on its way to the customer; what comes back from there is no fulfilment."""
+    if not isinstance(shipment, Mapping) or shipment.get("kind") == "return":
+        return False
+    return str(shipment.get("status")).lower() in _SENT
 
 
 def _live(order: Record) -> list[Record]:
