@@ -12,7 +12,7 @@ from tests.e2e.stores.vendure_shop import DEFAULT, LISTS, Vendure, address, pass
 
 USER, USER_PASSWORD = "erpsyncd@shop.example", "erpsyncd-of-a-test"
 PERMISSIONS = (  # noqa: SIM905 -- a list of words
-    "ReadCatalog UpdateCatalog ReadStockLocation ReadCustomer UpdateCustomer ReadOrder UpdateOrder"
+    "ReadCatalog UpdateCatalog ReadStockLocation ReadCustomer UpdateCustomer ReadOrder UpdateOrder CreateAsset"
 ).split()
 LANGUAGES = ["en", "de"]
 _AT_ONCE = 20

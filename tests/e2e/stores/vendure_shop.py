@@ -5,6 +5,7 @@ Invariant: nothing of the adapter takes part: what is read here comes from the s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -152,7 +153,14 @@ class Vendure:
             for order in (await self.admin(query))["orders"]["items"]
             if (held := json.loads(order["customFields"]["erpOrder"] or "{}"))
         }
-        return {"stock": stock, "price": price, "credit": credit, "order_status": orders}
+        content: dict[str, dict[str, Any]] = {}
+        query = """{ products(options: { take: 1000 }) { items {
+          variants { sku } translations { languageCode name description } } } }"""
+        for product in (await self.admin(query))["products"]["items"]:
+            for text in product["translations"]:
+                shown = {"title": text["name"], "description_html": text["description"]}
+                content[f"{product['variants'][0]['sku']}|{text['languageCode']}"] = shown
+        return {"stock": stock, "price": price, "credit": credit, "order_status": orders, "content": content}
 
     async def variant(self, sku: str) -> str:
         """The id of the variant with this SKU."""
@@ -164,10 +172,22 @@ class Vendure:
         query = "query($is: String!) { customers(options: { filter: { erpNumber: { eq: $is } } }) { items { id } } }"
         return str((await self.admin(query, **{"is": number}))["customers"]["items"][0]["id"])
 
+    async def pictures(self, sku: str) -> list[str]:
+        """SHA-256 of each picture on an article's page, as a browser loads it, the first one first."""
+        query = "query($slug: String!) { product(slug: $slug) { assets { source } } }"
+        assets = (await self.shopper(query, slug=slug(sku)))["product"]["assets"]
+        return [await self._digest(asset["source"]) for asset in assets]
+
+    async def _digest(self, url: str) -> str:
+        assert self._session is not None
+        async with self._session.get(url) as response:
+            assert response.status == 200, response.status
+            return hashlib.sha256(await response.read()).hexdigest()
+
     async def page(self, sku: str, at: str = DEFAULT, token: str = "") -> Answer:
         """What a shopper sees on an article's page; the price is in minor units."""
         query = """query($slug: String!) { product(slug: $slug) {
-          name description featuredAsset { preview } variants { sku price currencyCode stockLevel } } }"""
+          name description variants { sku price currencyCode stockLevel } } }"""
         found = (await self.shopper(query, at, token, slug=slug(sku)))["product"]
         return {**found, **found["variants"][0]}
 

@@ -26,6 +26,7 @@ bootstrap({
       { name: "creditHold", type: "boolean" },
     ],
     Order: [{ name: "erpOrder", type: "text", nullable: true }],
+    Product: [{ name: "erpContent", type: "text", nullable: true, public: false }],
   },
   plugins: [
     AssetServerPlugin.init({ route: "assets", assetUploadDir: ASSETS }),
