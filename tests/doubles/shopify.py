@@ -36,6 +36,7 @@ from graphql.utilities import value_from_ast_untyped
 
 from tests.doubles.faults import Fault
 from tests.doubles.server import Call, Server, json_answer
+from tests.doubles.shopify_bulk import Works, WorksRoot
 from tests.doubles.shopify_content import Catalogue, CatalogueRoot, page
 from tests.doubles.shopify_orders import Desk, DeskRoot
 
@@ -75,13 +76,14 @@ class ListPrice:
     """Quantity -> (number of the break, amount)."""
 
 
-class ShopifyShop(Catalogue, Desk, Server):
+class ShopifyShop(Catalogue, Desk, Works, Server):
     """The server. `schema`: the vendor's own, else the excerpt."""
 
     def __init__(self, *, token: str, schema: GraphQLSchema | None = None) -> None:
         Server.__init__(self, token=token)
         Catalogue.__init__(self)
         Desk.__init__(self)
+        Works.__init__(self)
         self.schema = schema or build_schema(EXCERPT.read_text(encoding="utf-8"))
         self.variants: dict[int, Variant] = {}
         self.indexed: dict[int, str] = {}
@@ -179,6 +181,12 @@ class ShopifyShop(Catalogue, Desk, Server):
                 _error(error, "INVALID_VARIABLE" if not error.path else None) for error in result.errors
             ]
         return json_answer(answer)
+
+    def executed(self, document: DocumentNode, variables: Json) -> Json:
+        """What one operation gives; for the lines of a bulk operation."""
+        result = execute_sync(self.schema, document, root_value=_Root(self), variable_values=variables)
+        errors = [{"message": error.message} for error in result.errors or ()]
+        return {"data": result.data, **({"errors": errors} if errors else {})}
 
     def _cost(self, document: DocumentNode, variables: Mapping[str, Any]) -> int:
         """Points as the documentation counts them, roughly: ten a mutation, one an object."""
@@ -293,7 +301,7 @@ def _error(error: GraphQLError, code: str | None) -> Json:
     return said
 
 
-class _Root(CatalogueRoot, DeskRoot):
+class _Root(CatalogueRoot, DeskRoot, WorksRoot):
     """The fields of QueryRoot and Mutation."""
 
     def __init__(self, shop: ShopifyShop) -> None:

@@ -32,7 +32,7 @@ from graphql import (
 )
 
 from adapters.store import shopify
-from adapters.store.shopify import documents, documents_content, documents_orders
+from adapters.store.shopify import bulk, documents, documents_content, documents_orders
 from daemon.errors import StoreError
 from daemon.model import Patch, Status
 from tests.doubles import faults
@@ -176,7 +176,24 @@ async def orders_go_through(shop: ShopifyShop) -> None:
     await store.close()
 
 
-async def test_what_the_adapter_does_goes_through_the_vendors_schema(vendor: GraphQLSchema) -> None:
+async def operations_go_through(shop: ShopifyShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        shop.add(f"BULK-{number:03}")
+    patches = [content(f"BULK-{number:03}", title=f"New {number}", categories=["T"]) for number in range(50)]
+    store = await opened(shop, Shelf())
+    shop.bulk_looks = 100
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk, "RUN_WITHIN", 0.1)
+        assert {o.status for o in await store.apply("content", patches)} == {Status.RETRY}
+    shop.bulk_looks = shop.operations[0].looks = 1
+    assert {o.error for o in await store.apply("content", patches)} == {""}
+    assert [operation.status for operation in shop.operations] == ["CANCELED", "COMPLETED"]
+    await store.close()
+
+
+async def test_what_the_adapter_does_goes_through_the_vendors_schema(
+    vendor: GraphQLSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Documents and variables executed: types, enums and needed fields of every input are the vendor's."""
     async with ShopifyShop(token=TOKEN, schema=vendor) as shop:
         prices = shop.add_list(LIST, "EUR")
@@ -218,7 +235,8 @@ async def test_what_the_adapter_does_goes_through_the_vendors_schema(vendor: Gra
             await store.close()
         await content_goes_through(shop)
         await orders_go_through(shop)
-        used = set(shop.documents)
+        await operations_go_through(shop, monkeypatch)
+        used = {*shop.documents, *(operation.query.split("(")[0].split()[1] for operation in shop.operations)}
     named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
     assert {re.sub(r"[0-9]+$", "", name) for name in used} == {
         re.sub(r"[0-9]+$", "", match[1]) for match in named if match is not None

@@ -8,22 +8,30 @@ left alone.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from adapters.store.shopify import documents_content as documents
 from adapters.store.shopify import images, texts
 from adapters.store.shopify.articles import Articles, number_of, parts
+from adapters.store.shopify.bulk import Bulk
 from adapters.store.shopify.client import Client, Json
 from adapters.store.shopify.media import Media
 from adapters.store.shopify.options import Options
 from adapters.store.shopify.results import Results, faults_of, unwritten
 from adapters.store.shopify.translations import Translations
-from adapters.store.shopify.work import NotYet, Refused
+from adapters.store.shopify.work import NotYet, Refused, few
 from daemon.drift import same
 from daemon.model import Fields, Patch
 
 ROWS: Final = 10
 """Documents of one call; each product is a mutation of its own in it."""
+BULK: Final = 500
+"""Documents of one call of a job."""
+BULK_FROM: Final = 50
+"""Products from which on a bulk operation, which costs no points and has to be waited for, is the better way."""
+AT_A_TIME: Final = 4
+"""Products whose images are on their way."""
 READ: Final = 20
 """Products of one read; with ten media each they stay below what one query may cost."""
 
@@ -37,15 +45,22 @@ def place_of(id_: str) -> tuple[str, str]:
 class Contents:
     """The content of one shop's products."""
 
-    def __init__(self, client: Client, articles: Articles, options: Options, media: Media) -> None:
+    def __init__(self, client: Client, articles: Articles, options: Options, media: Media, bulk: Bulk) -> None:
         self._client = client
         self._articles = articles
         self._options = options
         self._media = media
+        self._bulk = bulk
         self._translations = Translations(client, articles, options)
 
     async def apply(self, patches: Sequence[Patch], results: Results) -> None:
         """Write the documents, those in the shop's own language first. Raises StoreError when a whole call fails."""
+        try:
+            await self._bulk.quiet()  # what an operation still wrote would come over what is written now
+        except NotYet as waits:
+            for patch in patches:
+                results.later(patch, str(waits))
+            return
         spoken: dict[str, list[Patch]] = {}
         for patch in patches:
             locale = str(patch.identity.get("locale", "default"))
@@ -104,17 +119,8 @@ class Contents:
     # -- the shop's own language
 
     async def _own(self, nodes: Sequence[tuple[Patch, Json]], results: Results) -> None:
-        for patch, node in nodes:
-            if patch.fields is None or "images" not in patch.fields:
-                continue
-            try:
-                images.wanted(patch.fields["images"] or [])
-                if not images.alike(patch.fields["images"], images.shown(node, patch.fields["images"])):
-                    await self._media.bring(node, patch.fields["images"] or [])
-            except Refused as refused:
-                results.refuse(patch, str(refused), refused.code)
-            except NotYet as waits:
-                results.later(patch, str(waits))
+        pictured = [(patch, node) for patch, node in nodes if patch.fields is not None and "images" in patch.fields]
+        await few((partial(self._images, patch, node, results) for patch, node in pictured), AT_A_TIME)
         rows: list[tuple[Patch, Json, Json, dict[str, str]]] = []
         for patch, node in nodes:
             if results.settled(patch):
@@ -128,8 +134,22 @@ class Contents:
                 rows.append((patch, node, change, wish))
             else:
                 results.ok(patch)
+        if len(rows) >= BULK_FROM:
+            await self._update_in_bulk(rows, results)
+            return
         for some in parts(rows, ROWS):
             await self._update(some, results)
+
+    async def _images(self, patch: Patch, node: Json, results: Results) -> None:
+        wish = (patch.fields or {}).get("images")
+        try:
+            images.wanted(wish or [])
+            if not images.alike(wish, images.shown(node, wish)):
+                await self._media.bring(node, wish or [])
+        except Refused as refused:
+            results.refuse(patch, str(refused), refused.code)
+        except NotYet as waits:
+            results.later(patch, str(waits))
 
     def _change(self, patch: Patch, node: Json) -> tuple[Json, dict[str, str]]:
         """What is to be written of a document, the product's id alone where the shop shows all of it; and its texts."""
@@ -158,12 +178,26 @@ class Contents:
         for n, (patch, _, change, wish) in enumerate(rows):
             if error := failed.get(f"r{n}"):
                 results.failed(patch, error)
-                continue
-            payload = data.get(f"r{n}") or {}
-            if faults := faults_of(payload):
-                results.refuse(patch, faults[0].message)
-            elif payload.get("product"):
-                self._judge(patch, payload["product"], change, wish, results)
+            else:
+                self._answered(patch, data.get(f"r{n}") or {}, change, wish, results)
+
+    async def _update_in_bulk(self, rows: Sequence[tuple[Patch, Json, Json, dict[str, str]]], results: Results) -> None:
+        """The products are not kept from others meanwhile: prices must not wait for an operation of minutes, and it writes
+        nothing that they write."""
+        variables = self._variables(self._options.locale)
+        lines = [{"product": change, **variables} for _, _, change, _ in rows]
+        said = await self._bulk.run(documents.PRODUCTS_BULK, "productUpdate", lines)
+        for (patch, _, change, wish), line in zip(rows, said, strict=True):
+            if line.payload is None:
+                results.later(patch, line.why)
+            else:
+                self._answered(patch, line.payload, change, wish, results)
+
+    def _answered(self, patch: Patch, payload: Json, change: Json, wish: dict[str, str], results: Results) -> None:
+        if faults := faults_of(payload):
+            results.refuse(patch, faults[0].message)
+        elif payload.get("product"):
+            self._judge(patch, payload["product"], change, wish, results)
 
     def _judge(self, patch: Patch, node: Json, change: Json, wish: dict[str, str], results: Results) -> None:
         shown = texts.own(node)

@@ -109,6 +109,27 @@ METAFIELDS_DELETE: Final = """mutation erpsyncdMetafieldsDelete($metafields: [Me
   }
 }"""
 
+BULK_FIND: Final = """query erpsyncdBulkFind {
+  bulkOperations(first: 20, query: "operation_type:mutation", sortKey: CREATED_AT, reverse: true) {
+    nodes { id status query }
+  }
+}"""
+
+BULK_READ: Final = """query erpsyncdBulkRead($id: ID!) {
+  bulkOperation(id: $id) { id status errorCode url partialDataUrl }
+}"""
+
+BULK_RUN: Final = """mutation erpsyncdBulkRun($mutation: String!, $path: String!) {
+  bulkOperationRunMutation(mutation: $mutation, stagedUploadPath: $path) {
+    bulkOperation { id status }
+    userErrors { field message code }
+  }
+}"""
+
+BULK_CANCEL: Final = """mutation erpsyncdBulkCancel($id: ID!) {
+  bulkOperationCancel(id: $id) { bulkOperation { id status } userErrors { field message } }
+}"""
+
 _META: Final = "metafield(namespace: $namespace, key: $key) { value compareDigest }"
 
 

@@ -127,6 +127,17 @@ TRANSLATIONS_END: Final = """mutation erpsyncdTranslationsEnd($id: ID!, $keys: [
 }"""
 
 
+PRODUCTS_BULK: Final = f"""mutation erpsyncdBulkProducts($product: ProductUpdateInput!, {_KEYS}) {{
+  productUpdate(product: $product) {{
+    product {{
+      {_TEXTS}
+    }}
+    userErrors {{ field message }}
+  }}
+}}"""
+"""What a bulk operation runs for each product."""
+
+
 def products_update(count: int) -> str:
     """Change texts and metafields of several products, one part a product: r0, r1, ..."""
     head = ", ".join(f"$p{n}: ProductUpdateInput!" for n in range(count))

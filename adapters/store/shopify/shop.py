@@ -14,8 +14,9 @@ from adapters.store import answers as say
 from adapters.store.base import StoreSettings
 from adapters.store.shopify import documents
 from adapters.store.shopify.articles import Articles
+from adapters.store.shopify.bulk import Bulk
 from adapters.store.shopify.client import Client
-from adapters.store.shopify.content import ROWS, Contents
+from adapters.store.shopify.content import BULK, ROWS, Contents
 from adapters.store.shopify.credit import Credit
 from adapters.store.shopify.media import Media
 from adapters.store.shopify.options import options_of
@@ -40,7 +41,12 @@ class ShopifyStore:
         options = options_of(settings)
         self._kinds = dict(settings.kinds)
         small = {entity: SMALLER[kind] for entity, kind in settings.kinds.items() if kind in SMALLER}
-        self.limits = replace(settings.limits, batch_size=min(settings.limits.batch_size, ARRAY), batch_sizes=small)
+        self.limits = replace(
+            settings.limits,
+            batch_size=min(settings.limits.batch_size, ARRAY),
+            batch_sizes=small,
+            bulk_sizes={entity: BULK for entity, kind in settings.kinds.items() if kind == "content"},
+        )
         self._client = Client(settings)
         articles = Articles(self._client, settings.memory)
         self._stock = Stock(self._client, articles, options, settings.memory, settings.name)
@@ -48,7 +54,8 @@ class ShopifyStore:
         self._credit = Credit(self._client, articles, options, settings.memory)
         self._outside = Outside(self._client, settings.pace)
         media = Media(self._client, articles, self._outside, settings.memory, settings.pictures, settings.pace)
-        self._content = Contents(self._client, articles, options, media)
+        bulk = Bulk(self._client, self._outside, settings.pace)
+        self._content = Contents(self._client, articles, options, media, bulk)
         self._orders = Orders(self._client, articles, options, settings.memory, settings.pace)
 
     async def open(self) -> None:

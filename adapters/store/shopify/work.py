@@ -7,7 +7,7 @@ is for another attempt, never for done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 from adapters.store.loan import Pace
@@ -41,3 +41,19 @@ async def ended(look: Callable[[], Awaitable[T | None]], seconds: float, pace: P
             await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.6, longest)
     return answer
+
+
+async def few(jobs: Iterable[Callable[[], Awaitable[None]]], most: int) -> None:
+    """Do these jobs, `most` at a time. The first that fails ends the others, and its exception is raised."""
+    queue = iter(jobs)
+
+    async def worker() -> None:
+        for job in queue:
+            await job()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(most):
+                group.create_task(worker())
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
