@@ -8,6 +8,7 @@ from these and never compared with a running shop.
 
 from __future__ import annotations
 
+import base64
 import re
 from decimal import Decimal
 from typing import Any
@@ -36,9 +37,17 @@ class MagentoShop(Server):
         self.orders: dict[int, Json] = {}
         self.views: dict[tuple[str, str], Json] = {}
         """Content by store code and SKU; what a view does not say is said by `all`."""
+        self.gallery: dict[str, list[Json]] = {}
+        """Entries of the media gallery by SKU, as all store views show them."""
+        self.files: dict[str, bytes] = {}
+        self.lists_galleries = True
+        """Whether a search shows the galleries, as Magento 2.4 does."""
         self.shipments: list[Json] = []
         self.credits: dict[int, Json] = {}
         self.notes = 0
+        self.entries = 0
+        self.lacks: set[str] = set()
+        """Attributes that no product has."""
         self.refused: set[str] = set()
         """SKUs whose stock some validator refuses."""
         self.deadlocks = 0
@@ -46,10 +55,12 @@ class MagentoShop(Server):
 
     def call_of(self, request: web.Request, body: bytes) -> Call:
         path = request.path.partition("/V1/")[2]
-        write = request.method in ("POST", "PUT") and not path.endswith("-information")
+        write = request.method in ("POST", "PUT", "DELETE") and not path.endswith("-information")
         try:
-            value = orjson.loads(body) if write else {}
+            value = orjson.loads(body) if write and body else {}
             product = value.get("product")
+            if match := re.fullmatch(r"products/(.+)/media(/\d+)?", path):
+                product = {"sku": match[1]}
             ids = (product["sku"],) if product else tuple(str(row["sku"]) for rows in value.values() for row in rows)
         except (ValueError, AttributeError, TypeError, KeyError):
             ids = ()
@@ -62,13 +73,16 @@ class MagentoShop(Server):
         if not call.authorized:
             text = "The consumer isn't authorized to access %resources."
             return json_answer({"message": text, "parameters": {"resources": "Magento_Catalog::products"}}, 401)
-        if call.method == "GET":
-            return self._search(request, call.entity)
-        value = orjson.loads(body)
         if call.write and self.deadlocks:
             self.deadlocks -= 1
             text = "SQLSTATE[40001]: Serialization failure: 1213 Deadlock found when trying to get lock"
             return json_answer({"message": text, "trace": "#0 /var/www/html/vendor/magento/framework/DB"}, 400)
+        value = orjson.loads(body) if body else {}
+        if match := re.fullmatch(r"products/([^/]+)/media(?:/(\d+))?", call.entity):
+            return self._media(request, match[1], match[2], value)
+        return self._search(request, call.entity) if call.method == "GET" else self._written(request, call, value)
+
+    def _written(self, request: web.Request, call: Call, value: Json) -> web.Response:
         if match := re.fullmatch(r"(orders|order|companyCredits)/(\d+)(/comments|/ship)?", call.entity):
             return self._single(match[1], int(match[2]), value)
         match call.entity:
@@ -174,7 +188,55 @@ class MagentoShop(Server):
         values = {**self.views.get(("all", sku), {}), **self.views.get((view, sku), {})}
         name = values.pop("name", sku)
         listed = [{"attribute_code": code, "value": value} for code, value in sorted(values.items())]
-        return {"id": 1, "sku": sku, "name": name, "status": 1, "custom_attributes": listed}
+        shown = {"id": 1, "sku": sku, "name": name, "status": 1, "custom_attributes": listed}
+        return {**shown, "media_gallery_entries": self.gallery.get(sku, [])} if self.lists_galleries else shown
+
+    # -- images
+
+    def _media(self, request: web.Request, sku: str, entry_id: str | None, value: Json) -> web.Response:
+        """As GalleryManagement and MediaGalleryProcessor do, in the scope of all views."""
+        method = request.method
+        if request.path.split("/")[2] != "all":
+            raise NotImplementedError("a gallery of one view")
+        if sku not in self.products:
+            return json_answer({"message": "The product that was requested doesn't exist."}, 404)
+        entries = self.gallery.setdefault(sku, [])
+        if method == "GET":
+            return json_answer(entries)
+        held = next((each for each in entries if str(each["id"]) == entry_id), None)
+        if method != "POST" and held is None:
+            return json_answer({"message": "There is no image with provided ID."}, 404)
+        if method == "DELETE":
+            entries.remove(held)
+            return json_answer(True)
+        entry = value["entry"]
+        claims = {each["id"]: list(each["types"]) for each in entries}
+        if held is None:
+            content = entry.pop("content")
+            if content["type"] not in ("image/jpeg", "image/png", "image/gif"):
+                return json_answer({"message": "The image MIME type is not valid or not supported."}, 400)
+            made = {**entry, "id": self.entries + 1, "file": self._named(content["name"])}
+            self.entries += 1
+            self.files[made["file"]] = base64.b64decode(content["base64_encoded_data"], validate=True)
+            entries.append(made)
+            claims[made["id"]] = entry["types"]
+        else:
+            held |= entry
+            claims[held["id"]] = entry["types"]
+        owners = {
+            role: id_ for id_, types in claims.items() for role in types
+        }  # the last one that claims a role has it
+        for each in entries:
+            each["types"] = [role for role in ("image", "small_image", "thumbnail") if owners.get(role) == each["id"]]
+        return json_answer(str(entries[-1]["id"]) if held is None else True)
+
+    def _named(self, name: str) -> str:
+        stem, _, end = name.rpartition(".")
+        path, count = f"/{name[0]}/{name[1]}/{name}", 0
+        while path in self.files:
+            count += 1
+            path = f"/{name[0]}/{name[1]}/{stem}_{count}.{end}"
+        return path
 
     def _content(self, view: str, product: Json) -> web.Response:
         sku = product["sku"]
@@ -182,7 +244,8 @@ class MagentoShop(Server):
             return json_answer({"message": "The attribute set ID is required."}, 400)
         values = self.views.setdefault((view, sku), {})
         values |= {name: product[name] for name in ("name",) if name in product}
-        values |= {one["attribute_code"]: one["value"] for one in product["custom_attributes"]}
+        listed = [one for one in product["custom_attributes"] if one["attribute_code"] not in self.lacks]
+        values |= {one["attribute_code"]: one["value"] for one in listed}
         return json_answer(self._shown(view, sku))
 
     # -- stock and prices

@@ -19,7 +19,7 @@ from daemon.errors import Retry, StoreError
 
 PAGE: Final = 300
 QUERY_BYTES: Final = 5000
-_GONE: Final = re.compile(r"no such entity|doesn't exist|does not exist", re.IGNORECASE)
+_GONE: Final = re.compile(r"no such entity|doesn't exist|does not exist|no image with", re.IGNORECASE)
 _BUSY: Final = re.compile(r"deadlock|lock wait timeout|sqlstate\[40001\]|\b(1213|1205)\b", re.IGNORECASE)
 
 Record = Mapping[str, Any]
@@ -44,15 +44,37 @@ class Api:
                 method, url, body=orjson.dumps(body), limit=answers.LARGE_ANSWER, repeat=not adds
             )
         except StoreError as error:
-            if error.code in (answers.REFUSED, answers.FAILED) and _BUSY.search(error.message):
-                raise self.transport.error(
-                    answers.BUSY, Retry.LATER, f"calls got into each other's way: {error.message}"
-                ) from None
-            if error.code == answers.URL_WRONG and _GONE.search(error.message):
-                # it went since it was read; the next look tells
-                raise self.transport.error(answers.FAILED, Retry.LATER, error.message) from None
-            raise
+            raise self._told(error) from None
         return self.transport.json(answer, exact=True)
+
+    async def get(self, path: str) -> Any:
+        """The answered JSON of something that has an address of its own. Raises StoreError."""
+        return await self._bare("GET", path)
+
+    async def delete(self, path: str) -> None:
+        """Delete what has an address of its own; what is not there any more is no failure. Raises StoreError."""
+        try:
+            await self._bare("DELETE", path)
+        except StoreError as error:
+            if not _GONE.search(error.message):
+                raise
+
+    async def _bare(self, method: str, path: str) -> Any:
+        url = self.transport.url(self._root + path)
+        try:
+            answer = await self.transport.call(method, url, limit=answers.LARGE_ANSWER)
+        except StoreError as error:
+            raise self._told(error) from None
+        return self.transport.json(answer, exact=True)
+
+    def _told(self, error: StoreError) -> StoreError:
+        """What a failure means by its words, whatever its status was."""
+        if error.code in (answers.REFUSED, answers.FAILED) and _BUSY.search(error.message):
+            return self.transport.error(answers.BUSY, Retry.LATER, f"calls got into each other's way: {error.message}")
+        if error.code == answers.URL_WRONG and _GONE.search(error.message):
+            # it went since it was read; the next look tells
+            return self.transport.error(answers.FAILED, Retry.LATER, error.message)
+        return error
 
     async def failures(self, path: str, body: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         """A write of which only the failures are answered: message with its values in place, and the values."""

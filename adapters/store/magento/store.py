@@ -20,6 +20,7 @@ from adapters.store.http import REJECTED
 from adapters.store.magento.api import Api, Record, Refusal, in_parts
 from adapters.store.magento.content import Contents
 from adapters.store.magento.credit import Credits
+from adapters.store.magento.gallery import Gallery
 from adapters.store.magento.orders import Orders
 from adapters.store.options import Options, kinds_of
 from adapters.store.transport import Transport
@@ -27,6 +28,8 @@ from daemon.errors import Retry, StoreError
 from daemon.model import Fields, Outcome, Patch, Status
 
 BATCH: Final = 100
+CONTENT_BATCH: Final = 10
+"""Content documents in one call: each product is saved once for itself, and once for each of its new images."""
 ALL_GROUPS: Final = "ALL GROUPS"
 _STOCK: Final = frozenset({"sku", "location", "available", "backorder"})
 _PRICE: Final = frozenset({"sku", "price_list", "currency", "min_quantity", "amount", "tax_included", "compare_at"})
@@ -64,6 +67,7 @@ class MagentoStore:
             options.text("carrier_code", "custom"),
             options.text("credit", "limit", ("limit", "available")),
         )
+        note = options.text("content_note", "")
         options.end()
         for name, mapping in (
             ("sources", self._sources),
@@ -75,7 +79,10 @@ class MagentoStore:
                 raise options.error(name, "two of them lead to one place in the shop", "Each needs its own.")
         # one writer: Magento's own statements deadlock under parallel writes
         self.limits = dataclasses.replace(
-            settings.limits, batch_size=min(settings.limits.batch_size, BATCH), concurrency=1
+            settings.limits,
+            batch_size=min(settings.limits.batch_size, BATCH),
+            concurrency=1,
+            batch_sizes={entity: CONTENT_BATCH for entity, kind in self._kinds.items() if kind == "content"},
         )
         self._transport = Transport(
             settings.name,
@@ -91,7 +98,12 @@ class MagentoStore:
         self._singles: dict[str, Single] = {
             "order_status": orders,
             "credit": Credits(self._api, field=credit),
-            "content": Contents({each: Api(self._transport, view) for each, view in locales.items()}, codes=codes),
+            "content": Contents(
+                {each: Api(self._transport, view) for each, view in locales.items()},
+                codes=codes,
+                note=note,
+                gallery=Gallery(Api(self._transport, "all"), settings.pictures),
+            ),
         }
 
     async def open(self) -> None:
@@ -155,8 +167,9 @@ class MagentoStore:
             except Refusal as reason:
                 outcomes.append(Outcome(patch.id, Status.REJECTED, str(reason), answers.UNMAPPED))
             except StoreError as error:
-                if error.code == answers.REFUSED:
-                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, REJECTED))
+                if error.retry is Retry.NEVER:
+                    code = REJECTED if error.code == answers.REFUSED else error.code
+                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, code))
                 elif any(outcome.status is Status.OK for outcome in outcomes):
                     failed = error
                     outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.store import album
 from adapters.store.loan import Picture, Pictures
-from adapters.store.vendure.product import by_position
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import PAGE, Refused, Shop
 from adapters.store.vendure.wire import REJECTED
@@ -21,13 +21,6 @@ _FIND: Final = """query Assets($tags: [String!]!, $take: Int!) {
   assets(options: { tags: $tags, tagsOperator: OR, take: $take }) { items { id tags { value } } } }"""
 _UPLOAD: Final = """mutation Upload($input: [CreateAssetInput!]!) { createAssets(input: $input) {
   __typename ... on Asset { id tags { value } } ... on ErrorResult { errorCode message } } }"""
-_SUFFIXES: Final = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ class Assets:
                 if digest not in there:
                     there[digest] = await self._upload(picture)
                     uploaded = True
-        ids = [there[digest] for _, digest in by_position(zip(images, wanted, strict=True))]
+        ids = [there[digest] for _, digest in album.by_position(zip(images, wanted, strict=True))]
         return Gallery(wanted, list(dict.fromkeys(ids)), uploaded)
 
     async def _find(self, hashes: Iterable[str]) -> dict[str, str]:
@@ -93,7 +86,7 @@ class Assets:
     async def _upload(self, picture: Picture) -> str:
         wire = self._shop.wire
         tag = f"{self._prefix}{picture.sha256}"
-        name = f"{picture.sha256[:16]}.{_SUFFIXES.get(picture.media_type, 'bin')}"
+        name = f"{picture.sha256[:16]}.{album.suffix(picture.media_type)}"
         given = {"input": [{"file": None, "tags": [tag]}]}
         data = await wire.upload(_UPLOAD, given, "input.0.file", picture, name, self._channel)
         rows = wire.part(data, "createAssets", list)

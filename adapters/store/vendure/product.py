@@ -6,11 +6,11 @@ images and attributes did; what has no place in the shop is refused, never dropp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from adapters.store import album
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.values import Unfit, Unmapped, note, noted, to_field
 from daemon.drift import same
@@ -105,7 +105,7 @@ class Pages:
         """Address -> hash of the images that came from here."""
         found: dict[str, str] = {}
         for kept in self._kept(product).values():
-            found |= {str(image["url"]): digest for image, digest in _images(kept) if image.get("url")}
+            found |= album.addresses(kept)
         return found
 
     # -- writing
@@ -159,7 +159,7 @@ class Pages:
         for name in TEXTS:
             if not isinstance(fields.get(name), str | None):
                 raise Unfit(f"`{name}` is no text")
-        if any(_position(image) is None for image in fields.get("images") or ()):
+        if any(album.position(image) is None for image in fields.get("images") or ()):
             raise Unfit("a `position` in `images` is no number")
 
     def _texts(self, product: Product, language: str, fields: Fields) -> tuple[dict[str, str], dict[str, str]]:
@@ -203,7 +203,7 @@ class Pages:
     def documents(self, product: Product, name: str) -> Iterator[tuple[str, Fields]]:
         """The documents that a product shows, by their ids."""
         kept = self._kept(product)
-        firsts = {by_position(images)[0][1] for each in kept.values() if (images := _images(each))}
+        firsts = {album.by_position(images)[0][1] for each in kept.values() if (images := album.noted(each))}
         for locale in self._setting.locales:
             language = self.language(locale)
             texts = translation(product, language)
@@ -236,16 +236,8 @@ class Pages:
 
     def _shown_images(self, product: Product, ours: Mapping[str, Any], firsts: set[str]) -> list[Any]:
         assets = list(product.get("assets") or ())
-        places: dict[str, int] = {}
-        for place, asset in enumerate(assets):
-            for digest in self._hashes(asset):
-                places.setdefault(digest, place)
-        said = _images(ours)
-        there = sorted(
-            (each for each in by_position(said) if each[1] in places), key=lambda each: places[each[1]]
-        )  # stable: two images of one hash stay as they were
-        in_place = there == by_position(said)
-        shown: list[Any] = [image for image, _ in (said if in_place else there)]
+        there = [digest for asset in assets for digest in sorted(self._hashes(asset))]
+        shown: list[Any] = [image for image, _ in album.shown(ours, there)]
         lead: Mapping[str, Any] = next((asset for asset in assets if str(asset["id"]) == featured(product)), {})
         if shown and not self._hashes(lead) & firsts:
             shown.insert(0, {"url": lead.get("preview")})  # somebody featured another one, or none
@@ -273,23 +265,3 @@ def translation(product: Product, language: str) -> Mapping[str, Any] | None:
 def featured(product: Product) -> str:
     """The id of the featured asset; "" for none."""
     return str((product.get("featuredAsset") or {}).get("id") or "")
-
-
-def by_position(images: Iterable[tuple[Mapping[str, Any], str]]) -> list[tuple[Mapping[str, Any], str]]:
-    """Images, each with its hash, by position; those without one stay where they are, before the others."""
-    return sorted(images, key=lambda each: _position(each[0]) or Decimal(0))
-
-
-def _position(image: Mapping[str, Any]) -> Decimal | None:
-    """None for what is no number."""
-    try:
-        value = Decimal(str(image.get("position") or 0))
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() else None
-
-
-def _images(kept: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
-    """The images of a note, each with its hash."""
-    pairs = zip(kept.get("images") or (), kept.get("hashes") or (), strict=False)
-    return [(image, digest) for image, digest in pairs if isinstance(image, dict) and isinstance(digest, str)]
