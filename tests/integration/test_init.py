@@ -6,8 +6,12 @@ script as it is.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import stat
+import sys
+import tomllib
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +19,7 @@ import pytest
 
 from tests.conftest import Database
 from tests.doubles.shop import Shop
-from tests.integration.harness import TOKEN, Daemon
+from tests.integration.harness import REPO, TOKEN, Daemon
 from tests.integration.prepared import demo_erp, erpsyncd, psql, with_roles, written
 from tests.integration.stage import Stage, sql_connection
 
@@ -189,6 +193,41 @@ async def test_nothing_is_overwritten_and_nothing_is_guessed(database: Database,
         assert words in ran.err
         assert "Traceback" not in ran.err
         assert not out.exists()
+
+
+async def test_at_a_terminal_it_asks_and_asks_again_where_no_table_has_that_name(
+    database: Database, tmp_path: Path
+) -> None:
+    await demo_erp(database)
+    await database.execute("alter table price rename column amount to what_it_costs")
+    out = tmp_path / "asked.toml"
+    answers = (
+        *("stock_level,reservation", "pric", "price", "-", "-", "-"),  # of each kind; the second is misspelt
+        *("t.what_it_costs", "https://shop.example/api"),
+    )
+    terminal, inside = os.openpty()
+    try:
+        os.write(terminal, "".join(f"{answer}\n" for answer in answers).encode())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "daemon", "init", "--dsn", database.dsn, "-o", str(out)),
+            stdin=inside,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=REPO,
+        )
+        async with asyncio.timeout(60):
+            _, said = await process.communicate()
+    finally:
+        os.close(terminal)
+        os.close(inside)
+    told = said.decode()
+    assert process.returncode == 0, told
+    assert "Tables for stock, separated by commas (- for none) [public.stock_level]" in told
+    assert 'there is no table "pric"; did you mean "price"?' in told
+    assert "SQL for price.amount" in told
+    made = tomllib.loads(out.read_text())
+    assert sorted(made["entity"]) == ["price", "stock"]
+    assert "t.what_it_costs as amount" in made["entity"]["price"]["sql"]
+    assert made["store"]["main"]["url"] == "https://shop.example/api"
 
 
 async def test_the_database_is_only_looked_at(database: Database, tmp_path: Path) -> None:
