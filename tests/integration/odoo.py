@@ -112,3 +112,19 @@ async def shown(database: Database, entity: str, options: str, *keys: int) -> di
 def number(value: Any) -> Decimal:
     """A field of a document, exactly."""
     return Decimal(str(value))
+
+
+KITS = """
+create table mrp_bom (id int primary key, type varchar, product_tmpl_id int, product_id int, product_qty numeric,
+                      product_uom_id int, company_id int, active bool, sequence int);
+create table mrp_bom_line (id int primary key, bom_id int, product_id int, product_qty numeric, product_uom_id int);
+create table mrp_bom_line_product_template_attribute_value_rel (
+    mrp_bom_line_id int, product_template_attribute_value_id int,
+    primary key (mrp_bom_line_id, product_template_attribute_value_id));
+insert into mrp_bom values (1, 'phantom', 5, null, 2, 1, null, true, 0), (2, 'phantom', 6, null, 1, 1, 1, true, 0);
+insert into mrp_bom_line values (1, 1, 3, 3, 1), (2, 1, 4, 500, 13), (3, 1, 7, 1, 1), (4, 2, 1, 1, 2);
+delete from stock_quant where product_id in (1, 3, 4);
+insert into stock_quant (id, product_id, location_id, company_id, quantity, reserved_quantity, in_date)
+values (9001, 1, 8, 1, 100, 0, now()), (9003, 3, 8, 1, 100, 0, now()), (9004, 4, 8, 1, 12.5, 0, now());
+"""
+"""Tables of the module mrp: 2 BULK0001 of 3 GAD2, 500 g of CAB and a BULK0002, which is a dozen of WID-RED; and their stock."""

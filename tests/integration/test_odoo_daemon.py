@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import Database
 from tests.doubles.shop import Shop
 from tests.integration.harness import TOKEN, Daemon, erpsyncd, exact
-from tests.integration.odoo import ENTITIES, Reader, restore, text_of
+from tests.integration.odoo import ENTITIES, KITS, Reader, restore, text_of
 from tests.integration.prepared import set_up, written
 from tests.integration.stage import lawful, sql_connection
 from tests.waiting import until
@@ -485,6 +485,28 @@ async def test_a_contact_that_changes_its_company_and_a_new_rate_move_the_credit
         await odoo.shows("credit", "C0001", to_invoice=4600)
         await odoo.does("delete from res_currency_rate")
         await odoo.shows("credit", "C0001", to_invoice=2300)
+
+
+async def test_what_happens_to_a_part_reaches_each_kit_above_it(database: Database, tmp_path: Path) -> None:
+    async with scene(database, tmp_path, ("stock",), "kits = true", before=KITS) as odoo:
+        await odoo.shows("stock", "BULK0001|WH", available=16)
+        await odoo.does("update stock_quant set reserved_quantity = 40 where product_id = 1")
+        await odoo.shows("stock", "BULK0002|WH", available=5)
+        await odoo.shows("stock", "BULK0001|WH", available=10)
+        await odoo.does("delete from stock_quant where id = 9001")
+        await odoo.shows("stock", "BULK0001|WH", available=0)
+        await odoo.does("update mrp_bom_line set product_id = 3, product_uom_id = 1 where id = 4")
+        await odoo.shows("stock", "BULK0002|WH", available=100)
+        await odoo.shows("stock", "BULK0001|WH", available=50)  # 25 batches by the gadgets, 25 by the cable
+        await odoo.does("delete from mrp_bom_line where id = 2")
+        await odoo.does("update mrp_bom_line set product_qty = 10 where id = 4")
+        await odoo.shows("stock", "BULK0001|WH", available=15)  # 13 gadgets a batch: 7.69 batches
+        await odoo.does("update product_template set is_storable = false where id = 2")
+        await odoo.shows("stock", "BULK0001|WH", available=0)
+        await odoo.does("update product_template set is_storable = true where id = 2")
+        await odoo.shows("stock", "BULK0001|WH", available=15)
+        await odoo.does("delete from mrp_bom where id = 2")
+        await odoo.equals("stock")
 
 
 async def test_a_name_that_odoo_does_not_know_stops_the_start_and_is_told_by_doctor(

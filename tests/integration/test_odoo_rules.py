@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Database
-from tests.integration.odoo import Reader, number, restore, shown
+from tests.integration.odoo import KITS, Reader, number, restore, shown
 
 pytestmark = pytest.mark.newest
 
@@ -209,3 +209,56 @@ async def test_lists_that_rest_on_each_other_set_their_products_aside_and_no_oth
         assert list(refused) == [3]
         assert "price lists rest on each other: Wholesale and VIP" in refused[3]
         assert await reader.documents("price", [4])
+
+
+async def test_a_kit_can_be_sold_as_often_as_its_scarcest_part_allows(odoo: Database) -> None:
+    await odoo.execute(KITS)
+
+    async def kits(*products: int, options: str = "") -> dict[str, int]:
+        found = await shown(odoo, "stock", f"kits = true\n{options}", *products)
+        return {document["sku"]: document["available"] for document in found.values()}
+
+    # two pieces of BULK0001 are made of 3 gadgets (100), 500 g of cable (12.5 kg) and a BULK0002 (a dozen of 100 widgets)
+    assert await kits(6, 7) == {"BULK0001": 16, "BULK0002": 8}
+    # 4 kg are reserved: 17 batches of half a kilogram are left, the widgets allow 8.33
+    await odoo.execute("update stock_quant set reserved_quantity = 4 where product_id = 4")
+    assert await kits(6) == {"BULK0001": 16}
+    await odoo.execute("update stock_quant set reserved_quantity = 11.75 where product_id = 4")
+    assert await kits(6) == {"BULK0001": 3}  # a batch and a half
+    assert await kits(6, options='sellable = "on_hand"') == {"BULK0001": 16}
+    # no stock is kept of a part, or none of it goes in: it does not count
+    await odoo.execute("update mrp_bom_line set product_qty = 0 where id = 3")
+    assert await kits(6) == {"BULK0001": 3}
+    await odoo.execute("update product_template set is_storable = false where id = 3")
+    assert await kits(6, 4) == {"BULK0001": 66}  # 33.33 batches of three gadgets, two pieces each
+    # an archived bill is none
+    await odoo.execute("update mrp_bom set active = false where id = 1; delete from stock_quant where product_id = 6")
+    assert await kits(6) == {"BULK0001": 0}
+    # parts are shown for themselves, as before
+    assert await kits(3) == {"GAD2": 100}
+
+
+async def test_a_line_of_a_bill_may_be_for_some_variants_and_a_variant_may_have_a_bill_of_its_own(
+    odoo: Database,
+) -> None:
+    await odoo.execute(KITS)
+    await odoo.execute("""
+        insert into mrp_bom values (10, 'phantom', 1, null, 1, 1, null, true, 0);
+        insert into mrp_bom_line values (11, 10, 3, 1, 1), (12, 10, 4, 1, 12);
+        insert into mrp_bom_line_product_template_attribute_value_rel
+        select 10 + c.product_product_id, c.product_template_attribute_value_id
+          from product_variant_combination c where c.product_product_id in (1, 2);
+    """)
+
+    async def kits() -> dict[str, int]:
+        found = await shown(odoo, "stock", "kits = true", 1, 2)
+        return {document["sku"]: document["available"] for document in found.values()}
+
+    assert await kits() == {"WID-RED": 100, "WID-BLU": 12}
+    await odoo.execute("""
+        insert into mrp_bom values (20, 'phantom', 1, 2, 1, 1, null, true, 0), (21, 'normal', 1, 1, 1, 1, null, true, -1);
+        insert into mrp_bom_line values (21, 20, 3, 50, 1);
+    """)
+    assert await kits() == {"WID-RED": 100, "WID-BLU": 2}
+    await odoo.execute("update mrp_bom set sequence = 5 where id = 20")
+    assert await kits() == {"WID-RED": 100, "WID-BLU": 12}

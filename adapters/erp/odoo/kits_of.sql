@@ -1,0 +1,3 @@
+with recursive up(product) as (
+  select unnest($1::integer[])
+{{>above.sql}}
