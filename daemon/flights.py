@@ -2,8 +2,8 @@
 
 Invariant: before a call leaves it is on disk that its keys may show something else than what was acknowledged, so that
 neither a lost answer nor a crash lets a value that returned to the acknowledged one pass for unchanged. Only the store's
-answer ends the doubt. While the disk takes nothing calls go on: then the doubt outlives everything but a crash. Versions
-grow in the same way: what a call may have shown is on disk, so that a clock that was set back gives no lower one.
+answer ends the doubt. Versions grow in the same way: what a call may have shown is on disk, so that a clock that was set
+back gives no lower one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Flights:
         return self._newest
 
     async def secured(self) -> None:
-        """Wait until all that was appended is on disk, stamps included, but not for a disk that takes nothing."""
+        """Wait until all that was appended is on disk, stamps included."""
         if self._noted < self._newest:
             self._noted = self._newest
             self._state.append(_STAMP, self._queue, self._newest)

@@ -2,7 +2,8 @@
 
 Invariant: operations reach the disk in the order in which they were appended, many in one transaction, and `durable` is
 told of a log position only after every operation that was appended before it is on disk. A failed write (disk full) keeps
-its operations and tries again: nothing is dropped, and no position moves.
+its operations and tries again: nothing is dropped, and no position moves. What a call must not leave before is then set aside
+in a file whose place was taken beforehand.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +25,11 @@ import orjson
 from daemon import failpoints, log
 from daemon.errors import StateError
 from daemon.model import Fingerprint, Lsn
+from daemon.reserve import Op, Reserve
+from daemon.stateschema import migrate
 
 T = TypeVar("T")
-Op = tuple[str, tuple[Any, ...]]
 
-_APPLICATION_ID = 0x65727073  # "erps"
 _RETRY_S = 1.0
 _GATHER_S = 0.005  # operations that follow closely share a transaction; only the confirmed position waits for it
 _SURROUNDINGS = (
@@ -39,57 +41,6 @@ _SURROUNDINGS = (
     sqlite3.SQLITE_BUSY,
 )
 _FULL = 50_000  # operations waiting to be written before sources are asked to wait
-
-# One entry a schema version; a file of version n gets the entries from n on.
-_MIGRATIONS = (
-    """
-    create table queue (id integer primary key, store text not null, entity text not null, unique (store, entity));
-    create table dirty (
-        queue integer not null, key not null, since integer not null, xids text,
-        primary key (queue, key)) without rowid;
-    create table parked (
-        queue integer not null, key not null, since integer not null, kind text not null, code text not null,
-        reason text not null, at integer not null, primary key (queue, key)) without rowid;
-    create table acked (
-        queue integer not null, key not null, id text not null, version integer not null, body blob,
-        at integer not null, primary key (queue, key, id)) without rowid;
-    create index acked_id on acked (queue, id);
-    create table source (
-        one integer primary key check (one = 1), system_id text, timeline integer, dbname text, slot text,
-        lsn integer not null default 0);
-    insert into source (one) values (1);
-    create table job (
-        queue integer primary key, phase text not null, cursor, since integer not null, done integer not null,
-        xid integer, mapping text not null, again integer, again_xid integer);
-    create table poll (name text primary key, last text not null);
-    create table published (relation text primary key, member text not null) without rowid;
-    create table indexed (relation text primary key, complete integer not null) without rowid;
-    create table rowkey (
-        relation text not null, row blob not null, key blob, primary key (relation, row)) without rowid;
-    """,
-    "create table flight (queue integer not null, key not null, primary key (queue, key)) without rowid",
-    """
-    alter table source add column commit_lsn integer;
-    alter table source add column commit_xid integer;
-    alter table source add column commit_at integer;
-    alter table source add column gap text;
-    create table hindsight (entity text primary key, relations text not null, xids text) without rowid;
-    """,
-    "create table remembered (store text, kind text, name text, value text not null, primary key (store, kind, name)) "
-    "without rowid",
-    """
-    alter table job add column resend integer not null default 0;
-    create table batch_run (
-        id integer primary key, job text not null, asked integer not null, planned integer not null,
-        started integer not null, ended integer, result text not null default 'running',
-        rows integer not null default 0, reason text not null default '', low integer, high integer);
-    create index batch_run_job on batch_run (job, id);
-    create table batch_mark (job text primary key, planned integer not null, high integer) without rowid;
-    create table batch_cursor (
-        job text not null, queue integer not null, cursor, done integer not null, primary key (job, queue)) without rowid;
-    """,
-    "create table stamp (queue integer primary key, newest integer not null)",
-)
 
 
 def json_list(values: Iterable[Any]) -> str:
@@ -105,6 +56,7 @@ class StateFile:
         self._lock_fd = -1
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._reserve = Reserve(path.with_name(f"{path.name}-reserve"))
         self._write_thread = ThreadPoolExecutor(1, "state-writer")
         self._read_thread = ThreadPoolExecutor(1, "state-reader")
         self._ops: list[Op] = []
@@ -123,6 +75,9 @@ class StateFile:
         self._listeners: list[Callable[[], None]] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._hasty: set[asyncio.Future[None]] = set()  # of the waiters, those that a failing disk lets go
+        self._aside = 0  # sequence number of the newest operation that is in the reserve
+        self._setting_aside = asyncio.Lock()
+        self._committed = 0  # as `flushed`, for the writing thread
         self.problem = ""
         """Why writing fails at the moment; empty when it does not."""
 
@@ -152,7 +107,8 @@ class StateFile:
             ) from exc
         try:
             self._writer = self._connect()
-            self._migrate(self._writer)
+            migrate(self._writer)
+            self._take_in(self._writer)
             self._reader = self._connect()
             self._reader.execute("pragma query_only = on")
         except sqlite3.Error as exc:
@@ -167,22 +123,12 @@ class StateFile:
         connection.execute("pragma temp_store = memory")
         return connection
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (app_id,) = connection.execute("pragma application_id").fetchone()
-        (version,) = connection.execute("pragma user_version").fetchone()
-        (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-        if tables and app_id != _APPLICATION_ID:
-            raise sqlite3.DatabaseError("it is not an erpsyncd state file")
-        if version > len(_MIGRATIONS):
-            raise sqlite3.DatabaseError(f"it was written by a newer erpsyncd (schema {version})")
-        if tables:
-            (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(str(verdict))
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            connection.executescript(
-                f"begin immediate;{script};pragma application_id={_APPLICATION_ID};pragma user_version={number};commit;"
-            )
+    def _take_in(self, connection: sqlite3.Connection) -> None:
+        """What a disk that took nothing had left to the reserve when the daemon ended."""
+        ((token,),) = connection.execute("select reserve from source").fetchall()
+        if ops := self._reserve.open(token):
+            self._commit_ops(connection, ops, ())
+            log.info("state_back", f"{len(ops)} operations were taken in that were set aside while the disk was full")
 
     def close(self) -> None:
         """Close connections, threads and the lock. Idempotent; unflushed operations are left to a replay."""
@@ -193,6 +139,7 @@ class StateFile:
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
         self._reader = self._writer = None
+        self._reserve.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -281,13 +228,31 @@ class StateFile:
         return waiter
 
     async def secured(self) -> None:
-        """Wait until everything appended so far is on disk, or until the disk is known to take nothing."""
-        if self.flushed >= self._appended or self.problem:
-            return
-        waiter = self._waiter()
-        self._hasty.add(waiter)
-        waiter.add_done_callback(self._hasty.discard)
-        await waiter
+        """Wait until everything appended so far is on disk: set aside where the file takes nothing at the moment."""
+        upto = self._appended
+        if self.flushed < upto and not self.problem:
+            waiter = self._waiter()
+            self._hasty.add(waiter)
+            waiter.add_done_callback(self._hasty.discard)
+            await waiter
+        async with self._setting_aside:
+            if max(self.flushed, self._aside) < upto:
+                await self._set_aside()
+
+    async def _set_aside(self) -> None:
+        """Write what waits into the reserve; where that is full too, wait until the disk takes something."""
+        upto, before = self._appended, max(self._aside, self.flushed)
+        ops = self._ops[before - self.flushed :]
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write_aside, ops, before)
+            self._aside = upto
+        except OSError:
+            await self._waiter()
+
+    def _write_aside(self, ops: list[Op], before: int) -> None:
+        """The operations after number `before`, but for those that were committed meanwhile."""
+        if left := ops[max(self._committed - before, 0) :]:
+            self._reserve.write(left)
 
     async def run(self) -> None:
         """Write what was appended, many operations in one transaction; for the life of the daemon."""
@@ -317,8 +282,9 @@ class StateFile:
         self._wake.clear()
         self._haste.clear()
         ops, position, epoch = self._ops[:], self._position, self._epoch
+        upto = self.flushed + len(ops)
         write = asyncio.get_running_loop().run_in_executor(
-            self._write_thread, self._write, ops, position, self._commit, epoch
+            self._write_thread, self._write, ops, position, self._commit, epoch, upto
         )
         try:
             await asyncio.shield(write)
@@ -360,25 +326,35 @@ class StateFile:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _write(self, ops: list[Op], position: Lsn, commit: Fingerprint | None, epoch: int) -> None:
+    def _write(self, ops: list[Op], position: Lsn, commit: Fingerprint | None, epoch: int, upto: int) -> None:
         connection = self._writer
         assert connection is not None
+        last: list[Op] = []
+        if epoch == self._epoch and position > self.durable:
+            last.append(("update source set lsn = ?", (position,)))
+            if commit is not None:
+                last.append(("update source set commit_lsn = ?, commit_xid = ?, commit_at = ?", tuple(commit)))
         with self._turn:
-            connection.execute("begin immediate")
-            try:
-                execute = connection.execute
-                for sql, params in ops:
-                    execute(sql, params)
-                if epoch == self._epoch and position > self.durable:
-                    execute("update source set lsn = ?", (position,))
-                    if commit is not None:
-                        execute("update source set commit_lsn = ?, commit_xid = ?, commit_at = ?", commit)
-                failpoints.reach("before_state_commit")
-                execute("commit")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
+            self._commit_ops(connection, ops, last)
+            self._committed = upto
+
+    def _commit_ops(self, connection: sqlite3.Connection, ops: Sequence[Op], last: Sequence[Op]) -> None:
+        """One transaction. What is in the reserve is among the operations: it is void with their commit."""
+        connection.execute("begin immediate")
+        try:
+            for sql, params in (*ops, *last):
+                connection.execute(sql, params)
+            token = secrets.token_hex(16) if self._reserve.used else ""
+            if token:
+                connection.execute("update source set reserve = ?", (token,))
+            failpoints.reach("before_state_commit")
+            connection.execute("commit")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("rollback")
+            raise
+        if token:
+            self._reserve.void(token)
 
 
 def _unusable(path: Path, exc: sqlite3.Error) -> StateError:

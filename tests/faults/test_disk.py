@@ -8,6 +8,7 @@ A full disk is a limit on the size of files (RLIMIT_FSIZE), set on the running d
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import sqlite3
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from daemon.demo.embedded import Cluster
+from tests.doubles.shop import Hold
 from tests.faults.world import World, watched, world
 from tests.faults.writer import writing
 from tests.integration.harness import LATEST
@@ -95,6 +97,48 @@ async def test_a_daemon_that_ends_while_the_disk_is_full_loses_nothing(
                 assert await place.daemon.terminate() != 0, "what could not be written is no orderly end"
             await place.sql("delete from item where id = 3")
             await place.start()
+        await place.at_rest()
+
+
+RETURNS = {
+    "a value": (
+        "update stock set qty = 500 where item_id = 60",
+        "update stock set qty = 5 where item_id = 60",
+    ),
+    "a document": (
+        "insert into item values (61, 'brief'); insert into stock values (61, 1, 9)",
+        "delete from stock where item_id = 61; delete from item where id = 61",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "back"), RETURNS.values(), ids=RETURNS.keys())
+async def test_what_returned_while_disk_answer_and_daemon_were_lost_at_once_is_brought_to_the_store(
+    cluster: Cluster, tmp_path: Path, change: str, back: str
+) -> None:
+    async with world(cluster, tmp_path) as place:
+        await place.sql("insert into item values (60, 'quiet')")
+        await place.sql("insert into stock values (60, 1, 5)")
+        await place.at_rest()
+        fill_disk(place)
+
+        async def failing() -> bool:
+            await place.sql(TOUCH)
+            return bool(place.daemon.events("state_failing"))
+
+        await until(failing, within=LATEST, what="the state file cannot be written any more")
+        hold = Hold(after_write=True)
+        shop = place.shops["main"]
+        shop.inject(hold, method="POST")
+        for statement in change.split("; "):
+            await place.sql(statement)
+        await asyncio.wait_for(hold.reached.wait(), LATEST)
+        await place.kill()
+        shop.clear()
+        hold.release()
+        for statement in back.split("; "):
+            await place.sql(statement)
+        await place.start()
         await place.at_rest()
 
 

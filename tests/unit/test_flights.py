@@ -53,7 +53,9 @@ async def test_only_an_answer_ends_a_doubt(state: StateFile) -> None:
     assert Flights(state, 1).keys == flights.keys == {2}
 
 
-async def test_a_disk_that_takes_nothing_keeps_no_call(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_takes_nothing_keeps_no_call_and_loses_no_doubt(
+    state: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
@@ -65,6 +67,11 @@ async def test_a_disk_that_takes_nothing_keeps_no_call(state: StateFile, monkeyp
         await flights.secured()
     assert state.problem
     assert 1 in flights
+    state.close()  # killed
+    again = StateFile(state.path)
+    again.open()
+    assert Flights(again, 1).keys == {1}
+    again.close()
 
 
 @pytest.mark.parametrize("doubted", [False, True])
