@@ -259,6 +259,47 @@ async def test_what_vendure_cannot_change_in_a_fulfilment_is_told_with_the_remed
     assert await shown(store, "W1") == corrected.fields
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"tracking_number": "T-9"}, {"carrier": "UPS"}, {"lines": [{"sku": "A", "quantity": 1}]}],
+)
+async def test_a_fulfilment_of_ours_is_replaced_where_that_is_wanted_whatever_answer_is_lost(
+    shop: Vendure, change: dict[str, Any]
+) -> None:
+    shop.orders.place("W1", {"A": 2, "B": 1})
+    theirs = shop.orders.fulfil("W1", {"B": 1}, "by hand", "Shipped")
+    store = made(shop, fulfilment_changes="replace")
+    await store.open()
+    first = sent("OUT-1", {"A": 2})
+    await store.apply("orders", [said("W1", status="confirmed", fulfilments=[first])])
+    corrected = said("W1", status="confirmed", fulfilments=[{**first, **change}])
+    shop.inject(FailAfterWrite(drop=True), write=True)
+    for _ in range(4):  # one cancelled, one made, moved, and the note
+        with pytest.raises(StoreError):
+            await store.apply("orders", [corrected])
+    shop.clear()
+    assert (await outcome(store, corrected)).status is Status.OK
+    assert await shown(store, "W1") == corrected.fields
+    live = [one for one in shop.orders.of("W1")["fulfillments"] if one["state"] != "Cancelled"]
+    assert {one["state"] for one in live} == {"Shipped"}
+    assert len(live) == 2
+    assert theirs in [one["id"] for one in live]
+    back = await outcome(store, said("W1", status="confirmed", fulfilments=[]))
+    assert "no longer says" in back.error  # taking back is for people all the same
+    await store.close()
+
+
+async def test_a_replacement_that_the_order_has_no_room_for_cancels_nothing(shop: Vendure) -> None:
+    shop.orders.place("W1", {"A": 2})
+    store = made(shop, fulfilment_changes="replace")
+    await store.open()
+    await store.apply("orders", [said("W1", status="shipped", fulfilments=[sent("OUT-1", {"A": 2})])])
+    told = await outcome(store, said("W1", status="shipped", fulfilments=[sent("OUT-1", {"A": 3})]))
+    assert "1 of A more" in told.error
+    assert shop.orders.shown("W1") == [(OURS_1, "Shipped", {"A": 2})]
+    await store.close()
+
+
 async def test_a_shipment_that_the_erp_takes_back_is_left_to_people(shop: Vendure, store: Store) -> None:
     shop.orders.place("W1", {"A": 1})
     await store.apply("orders", [said("W1", status="shipped", fulfilments=[sent("OUT-1", {"A": 1})])])
@@ -473,6 +514,7 @@ async def test_check_says_what_the_shop_lacks_for_orders(shop: Vendure) -> None:
         ({"order": "a b"}, "order"),
         ({"statuses": {"x": "Nowhere"}}, "statuses.x"),
         ({"fulfilment_statuses": {"x": "Pending"}}, "fulfilment_statuses.x"),
+        ({"fulfilment_changes": "ignore"}, "fulfilment_changes"),
     ],
 )
 def test_an_option_of_orders_that_cannot_be_honoured_is_named(options: dict[str, Any], where: str) -> None:

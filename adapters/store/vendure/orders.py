@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
-from adapters.store.vendure.setting import Setting
+from adapters.store.vendure.setting import CANCELLED, Setting
 from adapters.store.vendure.shipping import CHANGING, Order, Shipment, Shipping, Steps, way
 from adapters.store.vendure.shop import Refused, Shop, portions
 from adapters.store.vendure.values import Unfit, Unmapped, note
@@ -102,6 +102,8 @@ class Orders:
         if steps.cancel:
             given = {"orderId": order["id"], "cancelShipping": True, "reason": "cancelled in the ERP"}
             await self._step(_CANCEL, {"input": given}, "cancelOrder")
+        for fulfilment in steps.drop:
+            await self._move(fulfilment, CANCELLED)
         for fulfilment, state in steps.move:
             await self._move(fulfilment, state)
         for shipment, lines in steps.make:

@@ -57,6 +57,8 @@ class Setting:
     shipments: Mapping[str, str]
     """Status of a fulfilment in the ERP, folded -> "Shipped" or "Delivered"; any other has not left."""
     handler: str
+    replaces: bool
+    """Whether a fulfilment of ours is cancelled and made anew where the ERP says otherwise."""
     mark: str
     product: str
     """How a product is found: "sku" (of its only variant) or a custom field of Product."""
@@ -135,6 +137,7 @@ def read(settings: StoreSettings) -> Setting:
         statuses=statuses,
         shipments=shipments,
         handler=options.text("fulfilment_handler", "manual-fulfillment"),
+        replaces=options.text("fulfilment_changes", "refuse", ("refuse", "replace")) == "replace",
         mark=options.text("mark", "erpsyncd"),
         product=options.text("product", "sku"),
         product_note=noted["product_note"],

@@ -39,6 +39,8 @@ class Steps:
     """What to do in the shop, in this order."""
 
     cancel: bool = False
+    drop: Sequence[str] = ()
+    """Fulfilments of ours that are to be cancelled, since another one takes their place."""
     make: Sequence[tuple[Shipment, Mapping[str, int]]] = ()
     """Fulfilments, with order line -> quantity."""
     move: Sequence[tuple[str, str]] = ()
@@ -128,6 +130,13 @@ class Shipping:
         ours = self.ours(order)
         if doubled := _doubled(ours):
             raise Unfit(doubled)
+        drop = [
+            str(ours[shipment.id][0]["id"])
+            for shipment in word.shipments
+            if self._setting.replaces and shipment.id in ours and _changed(order, ours[shipment.id][0], shipment)
+        ]
+        order = {**order, "fulfillments": [one for one in _live(order) if str(one["id"]) not in drop]}
+        ours = self.ours(order)
         make: list[tuple[Shipment, Mapping[str, int]]] = []
         move: list[tuple[str, str]] = []
         left = _left(order)
@@ -141,7 +150,7 @@ class Shipping:
                 make.append((shipment, lines))
         if (make or move) and state not in _PAID:
             raise Unfit(f"the order is {state} in the shop, where nothing is shipped before it is PaymentSettled")
-        return Steps(make=make, move=move)
+        return Steps(drop=drop, make=make, move=move)
 
     def _lines(self, order: Order, shipment: Shipment, left: dict[str, int]) -> dict[str, int]:
         """The order lines of a new fulfilment; `left` is what no fulfilment has yet."""
@@ -177,13 +186,9 @@ class Shipping:
             where = f"fulfilment {one['id']} ({shipment.id})"
             if way(str(one["state"]), shipment.state):
                 return f"{where} is {one['state']} in the shop, not {shipment.state}"
-            again = "Vendure cannot change it; cancel the fulfilment in the shop, and it is made anew"
-            if str(one.get("trackingCode") or "") != shipment.tracking:
-                return f"{where} has another tracking number in the shop. {again}"
-            if one.get("method") != shipment.method:
-                return f"{where} has another carrier in the shop. {again}"
-            if shipment.lines is not None and _held(order, one) != shipment.lines:
-                return f"{where} has other lines in the shop. {again}"
+            if changed := _changed(order, one, shipment):
+                again = "Vendure cannot change it; cancel the fulfilment in the shop, and it is made anew"
+                return f"{where} has {changed} in the shop. {again}"
         if word.state != CANCELLED and (taken := ours.keys() - {shipment.id for shipment in word.shipments}):
             ids = ", ".join(str(ours[id_][0]["id"]) for id_ in sorted(taken))
             return (
@@ -247,6 +252,15 @@ class Shipping:
         if held != said:
             shown["lines"] = [{"sku": sku, "quantity": quantity} for sku, quantity in sorted(held.items())]
         return shown
+
+
+def _changed(order: Order, one: Mapping[str, Any], shipment: Shipment) -> str:
+    """What of a fulfilment of ours is otherwise than the ERP says, of that which Vendure cannot change; "" for nothing."""
+    if str(one.get("trackingCode") or "") != shipment.tracking:
+        return "another tracking number"
+    if one.get("method") != shipment.method:
+        return "another carrier"
+    return "other lines" if shipment.lines is not None and _held(order, one) != shipment.lines else ""
 
 
 def _doubled(ours: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
