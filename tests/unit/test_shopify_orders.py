@@ -260,6 +260,18 @@ async def test_an_order_with_many_fulfilments_and_lines_is_read_whole(shop: Shop
     await no_drift(store, patch)
 
 
+async def test_returns_and_shipments_without_a_piece_are_not_fulfilled(shop: ShopifyShop, store: Store) -> None:
+    made = shop.add_order("#1001", {"A": 2})
+    back = {**shipment("S-1", {"A": 1}, "done"), "kind": "return"}
+    patch = order(
+        "1001", "done", {**shipment("S-1", {"A": 2}, "done"), "kind": "delivery"}, back, shipment("S-2", {"A": 0})
+    )
+    for _ in range(2):
+        assert (await one(store, patch)).error == ""
+        assert [each.lines for each in made.fulfilments] == [{"A": 2}]
+    await no_drift(store, patch)
+
+
 async def test_what_was_undone_in_the_shop_is_drift_and_is_mended(shop: ShopifyShop, store: Store) -> None:
     made = shop.add_order("#1001", {"A": 2})
     patch = order("1001", "shipped", shipment("S-1", {"A": 2}, "delivered", "T1"))

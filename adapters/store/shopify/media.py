@@ -81,7 +81,13 @@ class Media:
             if changes or gone:
                 node["media"] = await self._page(node["id"], None)
                 await self.all_of(node)
-            await self._sort(node, product, want)
+            job = await self._sort(node, product, want)
+        if job is not None:
+            await job_ended(self._client, job, ORDERED_WITHIN, self._pace)
+            node["media"] = await self._page(node["id"], None)
+            await self.all_of(node)
+        if [(one.mark, one.alt) for one in ours(product, node["media"]["nodes"])] != [(i.mark, i.alt) for i in want]:
+            raise NotYet("the shop does not show the images in their order and with their captions yet")
 
     async def _write(self, document: str, field: str, files: Sequence[Any]) -> None:
         data = await self._client.run(document, {"files": list(files)})
@@ -89,20 +95,19 @@ class Media:
         if faults:
             raise _verdict(faults[0])
 
-    async def _sort(self, node: Json, product: str, want: Sequence[Image]) -> None:
+    async def _sort(self, node: Json, product: str, want: Sequence[Image]) -> Any:
+        """The shop's job that brings the images into their order; None where they are in it."""
         shown = {medium.mark: medium.id for medium in ours(product, node["media"]["nodes"])}
         if lacking := [image.mark for image in want if image.mark not in shown]:
             raise NotYet(f"the shop does not show {len(lacking)} of {len(want)} images yet")
         steps = moves([one["id"] for one in node["media"]["nodes"]], [shown[image.mark] for image in want])
         if not steps:
-            return
+            return None
         data = await self._client.run(documents.MEDIA_ORDER, {"product": node["id"], "moves": steps})
         payload = self._client.shape(data.get("productReorderMedia"), dict, "what became of the order of the images")
         if faults := faults_of({"userErrors": payload["mediaUserErrors"]}):
             raise _verdict(faults[0])
-        await job_ended(self._client, payload["job"], ORDERED_WITHIN, self._pace)
-        node["media"] = await self._page(node["id"], None)
-        await self.all_of(node)
+        return payload["job"] or {"done": True}
 
     # -- files
 

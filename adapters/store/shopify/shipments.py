@@ -112,10 +112,10 @@ def numbers_of(fulfilment: Mapping[str, Any]) -> list[str]:
 
 
 def wanted(fields: Fields) -> list[Shipment]:
-    """The shipments of a document that have left. Raises Refused."""
+    """The shipments of a document that have left for the customer. Raises Refused."""
     found: dict[str, Shipment] = {}
     for one in fields.get("fulfilments") or ():
-        if not isinstance(one, Mapping) or str(one.get("status")).lower() not in SENT:
+        if not isinstance(one, Mapping) or str(one.get("status")).lower() not in SENT or one.get("kind") == "return":
             continue
         name = str(one.get("id") or "")
         if not name or name in found:
@@ -123,8 +123,10 @@ def wanted(fields: Fields) -> list[Shipment]:
         lines: Counter[str] = Counter()
         for line in one.get("lines") or ():
             lines[str(line.get("sku"))] += _pieces(name, line.get("quantity"))
-        if not +lines:
+        if not lines:
             raise Refused(f"shipment {name} has no lines")
+        if not +lines:
+            continue  # nothing left
         number, company = str(one.get("tracking_number") or ""), str(one.get("carrier") or "")
         event = EVENTS.get(str(one.get("status")).lower(), "")
         found[name] = Shipment(name, number, company, +lines, event)
@@ -223,17 +225,23 @@ def shown(node: Mapping[str, Any], cancelled: Iterable[str]) -> Fields | None:
     words = set(cancelled)
     if words and (str(fields.get("status")) in words) != bool(node["cancelledAt"]):
         fields["status"] = "cancelled in the shop" if node["cancelledAt"] else "not cancelled in the shop"
-    if fields.get("fulfilments"):
+    try:
+        left = {shipment.id for shipment in wanted(fields)}
+    except (Refused, AttributeError):
+        left = set()
+    if left:
         fields["fulfilments"] = [
             changed
             for one in fields["fulfilments"]
-            if (changed := _shown(one, [live.get(n) for n in book.sent.get(str(one.get("id")), ())])) is not None
+            if (changed := _shown(one, left, [live.get(n) for n in book.sent.get(str(one.get("id")), ())])) is not None
         ]
     return fields
 
 
-def _shown(shipment: Mapping[str, Any], those: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
-    if str(shipment.get("status")).lower() not in SENT:
+def _shown(
+    shipment: Mapping[str, Any], left: set[str], those: Sequence[Mapping[str, Any] | None]
+) -> Mapping[str, Any] | None:
+    if str(shipment.get("id")) not in left or shipment.get("kind") == "return":
         return shipment
     there = [one for one in those if one is not None]
     if not there or len(there) < len(those):
