@@ -40,6 +40,7 @@ _PUBLISHED_SQL = "select schemaname || '.' || tablename as table from pg_publica
 _SHAPE_SQL = """
 select n.nspname || '.' || c.relname as table, c.oid::text as oid, c.relreplident::text as identity, a.attnum,
        a.attname::text as column, a.atttypid::text || '.' || a.atttypmod as kind, t.typname::text as type,
+       pg_relation_filenode(c.oid) as file,
        c.relreplident = 'f' or exists (
            select from pg_index i
            where i.indrelid = c.oid and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1])
@@ -184,7 +185,8 @@ class PublicationWatch:
                 shapes[row["table"]].columns[row["column"]] = row
             top = shapes.get(parents.get(row["table"], ""))
             if top is not None:
-                top.leaves.add(f"{row['table']} {row['oid']} {row['identity']}")
+                # a partition that is truncated gets another file, and nothing in a stream that names its parent
+                top.leaves.add(f"{row['table']} {row['oid']} {row['identity']} {row['file']}")
                 if not row["carried"]:
                     top.uncarried.add(row["column"])
         for row in await self._erp.fetch(_WHERE, _PUBLISHED_SQL, self._publication):

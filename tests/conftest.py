@@ -24,7 +24,8 @@ from daemon.demo.installation import server_version, system_bin_dirs, wheel_bin_
 from tests.waiting import until
 
 _SCRUBBED = ("PG", "ERPSYNCD_", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_")
-_KEPT = ("ERPSYNCD_SEED", "ERPSYNCD_SEEDS", "ERPSYNCD_E2E_CACHE")  # which runs of the fault suite; what is kept
+_KEPT = ("ERPSYNCD_SEED", "ERPSYNCD_SEEDS", "ERPSYNCD_COMMITS", "ERPSYNCD_E2E_CACHE")
+"""Which runs of the fault suite, how many commits at speed; what is kept."""
 
 settings.register_profile("ci", deadline=None, max_examples=60, print_blob=True, derandomize=False)
 settings.register_profile("long", settings.get_profile("ci"), max_examples=3000)
