@@ -101,6 +101,8 @@ async def test_an_import_of_a_thousand_products_and_one_price_for_all(on_stage: 
         await at.do("bulk", number=1000)
         await at.agree("an import", prefix="BULK00", within=120, quantities=[1, 12])
         await at.do("bulk_price", price="11.00")
+        await at.do("count", WID_RED=77)
+        await at.agree("a count beside a price for all", prefix="WID", within=120)
         await at.agree("a price for all", prefix="BULK00", within=120, quantities=[1, 12])
         wanted = {f"BULK{number:04d}-A|default|USD|1" for number in range(1000)}
 
