@@ -52,15 +52,7 @@ class HttpStore:
 
     def __init__(self, settings: StoreSettings) -> None:
         self.limits = settings.limits
-        self._transport = Transport(
-            settings.name,
-            settings.url,
-            headers={"Authorization": f"Bearer {settings.token}"} if settings.token else {},
-            secrets=[settings.token],
-            timeout=settings.timeout,
-            connections=settings.limits.concurrency + 2,
-            pace=settings.pace,
-        )
+        self._transport = Transport.of(settings, {"Authorization": f"Bearer {settings.token}"})
         self._first = next(iter(settings.options.get("entities") or ("stock",)))
         self._urls: dict[str, URL] = {}
 

@@ -23,6 +23,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from adapters.store import answers as say
+from adapters.store.base import StoreSettings
 from daemon import __version__
 from daemon.errors import ConfigError, Retry, StoreError
 
@@ -66,6 +67,19 @@ class Transport:
         self._connections = connections
         self._pace = pace
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, settings: StoreSettings, headers: Mapping[str, str], *secrets: str) -> Transport:
+        """The session that the settings ask for. `secrets`: what else the headers give away besides the token."""
+        return cls(
+            settings.name,
+            settings.url,
+            headers=headers if settings.token else {},
+            secrets=[settings.token, *secrets] if settings.token else [],
+            timeout=settings.timeout,
+            connections=settings.limits.concurrency + 2,
+            pace=settings.pace,
+        )
 
     async def open(self) -> None:
         """Make the session; nothing is sent. Raises StoreError for a token that no header can carry."""
@@ -253,9 +267,7 @@ class Transport:
                 text, hint = f"the certificate of {place} is not valid for us", "Renew it, or trust its issuer."
                 return self.error(say.TLS, Retry.OPERATOR, text, hint)
             case aiohttp.ClientConnectorSSLError() if not isinstance(_cause(error), ssl.SSLEOFError):
-                return self.error(
-                    say.TLS, Retry.OPERATOR, f"{place} speaks no say.TLS that we can use", self._ask_url()
-                )
+                return self.error(say.TLS, Retry.OPERATOR, f"{place} speaks no TLS that we can use", self._ask_url())
             case aiohttp.ClientConnectorDNSError():
                 return self.error(say.UNREACHABLE, Retry.LATER, f"no address is known for the host {self._base.host}")
             case aiohttp.ClientConnectorError():

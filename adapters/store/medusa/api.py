@@ -34,15 +34,7 @@ class Api:
     def __init__(self, settings: StoreSettings) -> None:
         pair = f"{settings.token}:"
         encoded = b64encode(pair.encode()).decode()
-        self.transport = Transport(
-            settings.name,
-            settings.url,
-            headers={"Authorization": f"Basic {encoded}"} if settings.token else {},
-            secrets=[settings.token, pair, encoded] if settings.token else [],
-            timeout=settings.timeout,
-            connections=settings.limits.concurrency + 2,
-            pace=settings.pace,
-        )
+        self.transport = Transport.of(settings, {"Authorization": f"Basic {encoded}"}, pair, encoded)
 
     async def pages(
         self, path: str, name: str, fields: str, order: str = "id", size: int = PAGE

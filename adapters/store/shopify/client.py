@@ -42,15 +42,7 @@ class Client:
     """One shop. `background` calls leave half of the shop's budget to the others."""
 
     def __init__(self, settings: StoreSettings) -> None:
-        self.transport = Transport(
-            settings.name,
-            settings.url,
-            headers={"X-Shopify-Access-Token": settings.token} if settings.token else {},
-            secrets=[settings.token],
-            timeout=settings.timeout,
-            connections=settings.limits.concurrency + 2,
-            pace=settings.pace,
-        )
+        self.transport = Transport.of(settings, {"X-Shopify-Access-Token": settings.token})
         self.bucket = CostBucket()
         self._url = self.transport.url(f"admin/api/{API}/graphql.json")
 

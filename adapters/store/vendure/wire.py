@@ -71,15 +71,7 @@ class Wire:
         self._session = ""
         self._logging_in = asyncio.Lock()
         key = bool(settings.token) and not setting.login
-        self.transport = Transport(
-            settings.name,
-            settings.url,
-            headers={"vendure-api-key": settings.token} if key else {},
-            secrets=[settings.token],
-            timeout=settings.timeout,
-            connections=settings.limits.concurrency + 2,
-            pace=settings.pace,
-        )
+        self.transport = Transport.of(settings, {"vendure-api-key": settings.token} if key else {})
 
     async def ask(
         self, query: str, variables: Mapping[str, Any] | None = None, channel: str = "", *, adds: bool = False
