@@ -44,6 +44,8 @@ Json = dict[str, Any]
 EXCERPT: Final = Path(__file__).with_name("shopify.graphql")
 PATH: Final = "/admin/api/2026-10/graphql.json"
 MUTATION_COST: Final = 10
+DEAREST: Final = 1000
+"""Points that one query may cost."""
 ARRAY: Final = 250
 METAFIELDS: Final = 25
 _TERM = re.compile(r'(\w+):(?:"((?:\\.|[^"\\])*)"|(\S+))')
@@ -100,6 +102,8 @@ class ShopifyShop(Catalogue, Desk, Works, Server):
         self.most, self.restore, self.points = 20_000.0, 1_000.0, 20_000.0
         self.throttle_status = 200
         self.replays = 0
+        self.dear: set[str] = set()
+        """Queries that were refused for what they cost."""
         self.before_write: Callable[[], None] | None = None
         """Called once before the next mutation: what somebody else does in that moment."""
         self._filled = time.monotonic()
@@ -164,6 +168,10 @@ class ShopifyShop(Catalogue, Desk, Works, Server):
         if problems := validate(self.schema, document):
             return json_answer({"errors": [_error(problem, "undefinedField") for problem in problems]})
         cost = self._cost(document, variables)
+        if cost > DEAREST and not call.write:
+            self.dear.add(call.entity)
+            message = f"Query cost is {cost}, which exceeds the single query max cost limit ({DEAREST})."
+            return json_answer({"errors": [{"message": message, "extensions": {"code": "MAX_COST_EXCEEDED"}}]})
         now = time.monotonic()
         self.points = min(self.points + (now - self._filled) * self.restore, self.most)
         self._filled = now
@@ -189,11 +197,11 @@ class ShopifyShop(Catalogue, Desk, Works, Server):
         return {"data": result.data, **({"errors": errors} if errors else {})}
 
     def _cost(self, document: DocumentNode, variables: Mapping[str, Any]) -> int:
-        """Points as the documentation counts them, roughly: ten a mutation, one an object."""
-        selections = document.definitions[0].selection_set.selections  # type: ignore[attr-defined]
-        if document.definitions[0].operation.value == "mutation":  # type: ignore[attr-defined]
-            return MUTATION_COST * len(selections)
-        return 1 + 3 * int(variables.get("first") or 0) + 4 * len(variables.get("ids") or ())
+        """Points as the documentation counts them: ten a mutation, one an object, a connection as often as it is asked for."""
+        operation: Any = document.definitions[0]
+        if operation.operation.value == "mutation":
+            return MUTATION_COST * len(operation.selection_set.selections)
+        return _points(operation.selection_set, variables)
 
     def _told(self, cost: int, actual: int | None) -> Json:
         status = {"maximumAvailable": self.most, "currentlyAvailable": int(self.points), "restoreRate": self.restore}
@@ -286,6 +294,24 @@ def digest(value: str) -> str:
 def kept(amount: object) -> str:
     """An amount as the shop keeps it."""
     return str(Decimal(str(amount)).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def _points(selection: Any, variables: Mapping[str, Any]) -> int:
+    total = 0
+    for one in selection.selections:
+        inner = one.selection_set
+        if inner is None:
+            continue
+        if one.kind == "inline_fragment":
+            total += _points(inner, variables)
+            continue
+        said = {a.name.value: value_from_ast_untyped(a.value, dict(variables)) for a in one.arguments}
+        many = int(said.get("first") or len(said.get("ids") or ()) or 1)
+        if one.name.value in ("nodes", "pageInfo") and "ids" not in said:
+            total += _points(inner, variables) + (one.name.value == "nodes")  # its connection counts it
+        else:
+            total += many * _points(inner, variables) + ("first" not in said) * many
+    return total
 
 
 def _refused(code: str, message: str, *path: str) -> Json:

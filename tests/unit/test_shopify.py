@@ -294,8 +294,13 @@ async def test_quantity_prices_stand_in_a_price_list_beside_the_price_for_one(sh
 async def test_a_price_list_is_read_page_by_page(shop: ShopifyShop, store: Store) -> None:
     for number in range(120):
         shop.lists[LIST][1][shop.add(f"S{number:03}").number] = ListPrice("1.00")
-    names = [name async for name, _ in store.scan("price") if "dealers" in name]
-    assert names == [f"S{number:03}|dealers|EUR|1" for number in range(120)]
+    for _ in range(2):
+        names = [name async for name, _ in store.scan("price") if "dealers" in name]
+        assert names == [f"S{number:03}|dealers|EUR|1" for number in range(120)]
+    asked = [variables["first"] for variables in shop.documents["erpsyncdListRead"][1]]
+    assert [first for first in asked if first > 1] == [50, 25] + [12] * 20, (
+        "a page that is too dear is made smaller, once"
+    )
 
 
 async def test_two_calls_never_write_one_product_at_a_time(shop: ShopifyShop, store: Store) -> None:

@@ -237,6 +237,7 @@ async def test_what_the_adapter_does_goes_through_the_vendors_schema(
         await orders_go_through(shop)
         await operations_go_through(shop, monkeypatch)
         used = {*shop.documents, *(operation.query.split("(")[0].split()[1] for operation in shop.operations)}
+        assert shop.dear == {"erpsyncdListRead"}, "no other query costs more than a query may"
     named = [re.match(r"\w+ (\w+)", text) for text in DOCUMENTS.values()]
     assert {re.sub(r"[0-9]+$", "", name) for name in used} == {
         re.sub(r"[0-9]+$", "", match[1]) for match in named if match is not None

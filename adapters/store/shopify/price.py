@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.store import answers as say
 from adapters.store.shopify import documents
 from adapters.store.shopify.amounts import (
     Place,
@@ -26,11 +27,16 @@ from adapters.store.shopify.client import Client, Json
 from adapters.store.shopify.options import Options
 from adapters.store.shopify.results import Fault, Results, faults_of, settle, unwritten
 from adapters.store.shopify.variants import VariantRow, update
+from daemon.errors import StoreError
 from daemon.model import Fields, Patch
 
 ROWS: Final = 100
 _KNOWN: Final = ("sku", "price_list", "currency", "min_quantity", "amount", "compare_at", "tax_included")
 _NOT_FIXED: Final = ("PRICE_NOT_FIXED",)
+
+
+LISTED: Final = 50
+"""Prices of a list in one read, with their quantity breaks; fewer where the shop finds that too dear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Prices:
         self._client = client
         self._articles = articles
         self._options = options
+        self._page = LISTED
         self._shop: Json | None = None
 
     async def apply(self, patches: Sequence[Patch], results: Results) -> None:
@@ -223,8 +230,14 @@ class Prices:
         """Fixed prices of a list. Where the list is not there or has another currency, the patches are refused."""
         after = None
         while True:
-            variables = {"list": target, "query": query, "first": 50, "after": after}
-            data = await self._client.run(documents.LIST_READ, variables, background=results is None)
+            variables = {"list": target, "query": query, "first": self._page, "after": after}
+            try:
+                data = await self._client.run(documents.LIST_READ, variables, background=results is None)
+            except StoreError as error:
+                if error.code != say.TOO_LARGE or self._page <= 5:
+                    raise
+                self._page //= 2  # quantity breaks make a page dear; the shop alone knows how dear
+                continue
             found = data.get("priceList")
             if found is None or found["currency"] != currency:
                 why = f"the shop has no price list {target}"
