@@ -19,6 +19,7 @@ from tests.e2e.tryton.installation import Worker, _portable, _run, environment, 
 from tests.e2e.tryton.stage import text_of
 
 TARGET = Path(__file__).parent.parent.parent / "data" / "tryton"
+QUANTITIES = (1, 2, 5, 6, 9, 10, 12, 24, 100)
 FORMULAS = (
     "unit_price * 0.8",
     "list_price - 1",
@@ -98,7 +99,7 @@ def main() -> None:
         worker = Worker(python, cluster, "sample", Path(folder) / "worker")
         try:
             events(worker)
-            said: Any = worker.do("answers")
+            said: Any = worker.do("answers", quantities=QUANTITIES)
             values = worker.do("formulas", cases=cases)
         finally:
             worker.close()
