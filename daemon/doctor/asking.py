@@ -18,6 +18,7 @@ from daemon.config.entity import Entity
 from daemon.config.pack import Pack
 from daemon.doctor.facts import (
     IndexFacts,
+    LinkFacts,
     MappingFacts,
     OtherSlot,
     PublicationFacts,
@@ -48,13 +49,14 @@ SETTINGS = (
 _SETTINGS_SQL = """
 select name, case when unit = 'min' then (setting::bigint * 60)::text else setting end as setting
 from pg_settings where name = any($1)"""
-_SERVER_SQL = """
-select current_setting('server_version_num')::int as version, current_setting('server_version') as version_text,
-       coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false) as tls,
-       coalesce(inet_client_addr() <<= '127.0.0.0/8' or inet_client_addr() = '::1', true) as loopback,
+_LINK_SQL = """
+select coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false) as tls,
+       coalesce(inet_client_addr() <<= '127.0.0.0/8' or inet_client_addr() = '::1', true) as loopback"""
+_SERVER_SQL = f"""{_LINK_SQL},
+       current_setting('server_version_num')::int as version, current_setting('server_version') as version_text,
        coalesce(host(inet_client_addr()), '') as client, (select count(*)::int from pg_stat_replication) as senders,
        (select count(*)::int from pg_replication_slots where slot_type = 'physical' and active) as standbys,
-       (select (to_jsonb(s) ->> 'failover')::boolean from pg_replication_slots s where slot_name = $1) as failover"""
+       (select (to_jsonb(s) ->> 'failover')::boolean from pg_replication_slots s where slot_name = $1) as failover"""  # noqa: S608 -- constants
 _SLOTS_SQL = """
 select slot_name::text as name, slot_type as kind, coalesce(database::text, '') as database, active,
        pg_wal_lsn_diff(case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end,
@@ -144,9 +146,15 @@ async def slot_facts(keeper: SlotKeeper, position: Position | None) -> SlotFacts
     return SlotFacts(server, await keeper.slot(), position)
 
 
-async def replication_login(dsn: str) -> None:
+async def replication_login(dsn: str) -> LinkFacts:
     """Log in the way the stream does. Raises SourceLost or SourceError."""
     try:
+        # a session of its own: a walsender answers no questions
+        connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "erpsyncd doctor"})
+        try:
+            tls, loopback = await connection.fetchrow(_LINK_SQL)
+        finally:
+            connection.terminate()
         connection = await asyncpg.connect(
             dsn, timeout=10, server_settings={"replication": "database", "application_name": "erpsyncd doctor"}
         )
@@ -156,6 +164,7 @@ async def replication_login(dsn: str) -> None:
             connection.terminate()
     except Exception as exc:
         raise translate(exc, "erp.replication_dsn") from exc
+    return LinkFacts(tls, loopback)
 
 
 def queries_of(config: Config) -> Iterator[tuple[str, str]]:

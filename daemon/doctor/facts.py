@@ -25,6 +25,14 @@ class OtherSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """One of our connections, as the server sees it."""
+
+    tls: bool
+    loopback: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """The server as the reading role sees it."""
 
@@ -45,6 +53,11 @@ class ServerFacts:
     """Physical slots that are read."""
     slot_failover: bool | None = None
     """Whether our slot follows to a standby; None before PostgreSQL 17 or without a slot."""
+
+    @property
+    def link(self) -> LinkFacts:
+        """The connection of erp.dsn."""
+        return LinkFacts(self.tls, self.loopback)
 
     @property
     def major(self) -> int:

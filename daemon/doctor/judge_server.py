@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from daemon.config import Config
-from daemon.doctor.facts import OtherSlot, RoleFacts, ServerFacts
+from daemon.doctor.facts import LinkFacts, OtherSlot, RoleFacts, ServerFacts
 from daemon.doctor.result import Result, fail, good, warn
 from daemon.preflight import OLDEST
 from daemon.words import format_bytes as size
@@ -47,23 +47,24 @@ def judge_version(server: ServerFacts) -> Iterator[Result]:
         yield good("server_version", f"PostgreSQL {server.version_text}")
 
 
-def judge_tls(server: ServerFacts, sslmode: str) -> Iterator[Result]:
-    if not server.tls:
-        if server.loopback:
-            yield good("tls", "none, on this machine")
+def judge_tls(link: LinkFacts, sslmode: str, place: str = "erp.dsn") -> Iterator[Result]:
+    """The connection that the DSN at `place` makes, and what that DSN asks for."""
+    if not link.tls:
+        if link.loopback:
+            yield good("tls", f"{place}: none, on this machine")
         else:
             yield warn(
                 "tls",
-                "the connection to the ERP is not encrypted",
-                "Add sslmode=verify-full to erp.dsn, and a hostssl line to pg_hba.conf.",
+                f"{place}: the connection to the ERP is not encrypted",
+                f"Add sslmode=verify-full to {place}, and a hostssl line to pg_hba.conf.",
             )
-    elif sslmode == "verify-full" or server.loopback:
-        yield good("tls", "encrypted" + (", server verified" if sslmode == "verify-full" else ""))
+    elif sslmode == "verify-full" or link.loopback:
+        yield good("tls", f"{place}: encrypted" + (", server verified" if sslmode == "verify-full" else ""))
     else:
         yield warn(
             "tls",
-            f"the connection is encrypted, but anyone could pose as the ERP (sslmode={sslmode or 'prefer'})",
-            "Add sslmode=verify-full to erp.dsn.",
+            f"{place}: the connection is encrypted, but anyone could pose as the ERP (sslmode={sslmode or 'prefer'})",
+            f"Add sslmode=verify-full to {place}.",
         )
 
 

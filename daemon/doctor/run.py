@@ -102,7 +102,7 @@ class Visit:
 
     async def _server(self, config: Config, erp: Erp, position: Position | None) -> None:
         server = await asking.server_facts(erp, config.slot_name())
-        self.say(judge_tls(server, sslmode(config.erp.dsn.reveal())))
+        self.say(judge_tls(server.link, sslmode(config.erp.dsn.reveal())))
         findings: Findings | None = None
         async with self.guarded("privileges"):
             findings = await examine(erp, config)
@@ -138,8 +138,11 @@ class Visit:
                 publication = await asking.publication_facts(erp, config.erp.publication, server.major)
                 self.say(judge_publication(config, publication, findings))
         async with self.guarded("replication_login", "Check erp.replication_dsn, the role and pg_hba.conf."):
-            await asking.replication_login(config.erp.replication_dsn.reveal())
-            self.say([good("replication_login", f"{config.erp.replication_dsn.redacted()} may stream")])
+            dsn = config.erp.replication_dsn
+            link = await asking.replication_login(dsn.reveal())
+            self.say([good("replication_login", f"{dsn.redacted()} may stream")])
+            if dsn != config.erp.dsn:
+                self.say(judge_tls(link, sslmode(dsn.reveal()), "erp.replication_dsn"))
         slot: SlotFacts | None = None
         keeper = SlotKeeper(config.erp.replication_dsn.reveal(), config.slot_name())
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from daemon.dba.facts import READ_ROLE, REPLICATION_ROLE
-from daemon.doctor import Result, Status, diagnose, exit_code
+from daemon.doctor import Result, Status, asking, diagnose, exit_code
 from tests.conftest import Database
 from tests.doubles.shop import Shop
 from tests.integration.harness import TOKEN, Daemon
@@ -216,6 +216,31 @@ async def test_published_and_unwatched_tables_are_a_warning(ground: Ground) -> N
     found = await ground.told("publication_tables", Status.WARN)
     assert "public.warehouse" in found.message
     assert 'DROP TABLE "public"."warehouse"' in found.remedy
+
+
+async def test_partitions_that_are_published_under_their_own_names_are_a_warning(ground: Ground) -> None:
+    await ground.database.execute(
+        """alter publication erpsyncd drop table price; alter table price rename to price_1;
+        alter table price_1 alter id drop identity;
+        create table price (like price_1 including defaults) partition by list (item_id);
+        alter table price attach partition price_1 default; alter publication erpsyncd add table price;
+        alter publication erpsyncd set (publish_via_partition_root = false)"""
+    )
+    found = await ground.told("publication_tables", Status.WARN)
+    assert "public.price_1" in found.message
+    assert "publish_via_partition_root = true" in found.remedy
+
+
+async def test_a_check_that_fails_itself_is_told_and_hides_no_other_one(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(asking, "role_facts", broken)
+    found = await ground.told("write_privileges", Status.FAIL)
+    assert "the check itself failed: RuntimeError: no such luck" in found.message
+    assert {r.check for r in await ground.results()} >= {"mapping", "samples", "clock"}
 
 
 async def test_what_the_identity_does_not_carry_is_left_to_the_row_index(ground: Ground) -> None:

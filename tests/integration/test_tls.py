@@ -134,6 +134,17 @@ async def test_queries_and_stream_are_encrypted_to_a_server_that_proved_itself(
         await stage.equal()
 
 
+async def test_doctor_tells_how_far_each_connection_is_to_be_trusted(guarded: Guarded, tmp_path: Path) -> None:
+    trusting, strict = guarded.cluster.dsn(password=SECRET), guarded.dsn()
+    for dsn, other in ((trusting, strict), (strict, trusting)):
+        text = mapped(dsn, "http://127.0.0.1:9/api", tmp_path / "state.db", STOCK)
+        (tmp_path / "config.toml").write_text(text.replace("[state]", f'replication_dsn = "{other}"\n[state]', 1))
+        told = await erpsyncd("doctor", "-c", tmp_path / "config.toml")
+        lines = [line.split("  ", 2)[2].strip() for line in told.output.splitlines() if " tls " in line]
+        verified = {trusting: "", strict: ", server verified"}
+        assert lines == [f"erp.dsn: encrypted{verified[dsn]}", f"erp.replication_dsn: encrypted{verified[other]}"]
+
+
 async def test_a_client_certificate_is_the_login_of_queries_and_stream(guarded: Guarded, tmp_path: Path) -> None:
     guarded.authority.cert_pem.write_to_path(guarded.cluster.data_dir / "clients.crt")
     own_like(guarded.cluster.data_dir, guarded.cluster.data_dir)

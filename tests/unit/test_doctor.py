@@ -22,7 +22,7 @@ from daemon.catalogue import Table, literal, quote_name
 from daemon.config import Config
 from daemon.dba.facts import message, wanted
 from daemon.doctor import Result, Status, as_json, as_text, exit_code
-from daemon.doctor.facts import FileFacts, OtherSlot, RoleFacts, Scan, ServerFacts, SlotFacts, StateFacts
+from daemon.doctor.facts import FileFacts, LinkFacts, OtherSlot, RoleFacts, Scan, ServerFacts, SlotFacts, StateFacts
 from daemon.doctor.judge_local import judge_clock, judge_secrets, judge_state
 from daemon.doctor.judge_mapping import scans
 from daemon.doctor.judge_server import (
@@ -126,7 +126,10 @@ def test_minor_releases_with_known_faults_are_told(version: int, status: str, sa
     ],
 )
 def test_encryption_counts_where_others_could_listen(tls: bool, loopback: bool, sslmode: str, status: str) -> None:
-    assert statuses(judge_tls(replace(SERVER, tls=tls, loopback=loopback), sslmode)) == [status]
+    (result,) = judge_tls(LinkFacts(tls, loopback), sslmode, "erp.replication_dsn")
+    assert result.status == status
+    assert result.message.startswith("erp.replication_dsn: ")
+    assert not result.remedy or "erp.replication_dsn" in result.remedy
 
 
 def test_room_is_needed_for_us_and_for_one_more() -> None:
@@ -247,6 +250,10 @@ def test_secrets_are_judged_by_who_can_read_them() -> None:
     assert result.status is Status.FAIL
     assert "geheim" not in as_text([result])
     assert "t0ken" not in as_text([result])
+    open_line = configuration.load_text(TEXT.format(erp="").replace("https:", "http:"), env={})
+    (_, result) = judge_secrets(open_line, own, {})
+    assert result.status is Status.WARN
+    assert "travels without encryption" in result.message
 
 
 def test_the_state_folder_and_its_disk() -> None:
