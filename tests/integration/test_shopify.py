@@ -1,5 +1,4 @@
-"""The daemon between an ERP and a Shopify shop: stock, orders and content with images, over a kill in the middle of a bulk
-operation.
+"""The daemon between an ERP and a Shopify shop: stock, orders and content, over a kill in the middle of a bulk operation.
 
 Invariant: what the shop shows is what the ERP says at the end; no image is uploaded twice, no operation runs beside another
 one, and a comparison then finds what was changed by hand and nothing else.
