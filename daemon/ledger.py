@@ -20,6 +20,9 @@ CACHE_BYTES = 64 << 20
 _ACK = """insert or replace into acked (queue, key, id, version, body, at)
 select ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
     json_extract(value, '$[3]'), ?2 from json_each(?3)"""
+_ACK_ONE = """insert into acked (queue, key, id, version, body, at) values (?, ?, ?, ?, ?, ?)
+on conflict do update set version = excluded.version, body = excluded.body, at = excluded.at"""
+_AGAIN = "update acked set version = ?, at = ? where queue = ? and key = ? and id = ?"
 _LOOKUP = """select key, id, version, body, at from acked
 where queue = ? and key in (select value from json_each(?))"""
 _OWNERS = """select id, key from acked
@@ -29,6 +32,9 @@ _KEYS = "select distinct key from acked where queue = ? and key > ? and body is 
 _BETWEEN = """select id, key, body is not null from acked
 where queue = ?1 and id > ?2 and (?3 is null or id <= ?3) order by id limit ?4"""
 _KNOWN = "select id from acked where queue = ? and id in (select value from json_each(?))"
+
+HEAVY = 8_192
+"""A document of so many bytes is written by itself, and leaves memory when it is on disk."""
 
 KeyDocuments = dict[str, Acked]
 
@@ -44,6 +50,8 @@ class Ledger:
         self._weight = 0
         self._unflushed: deque[tuple[int, tuple[int, Key]]] = deque()
         self._pinned: dict[tuple[int, Key], int] = {}
+        self._heavy: set[tuple[int, Key]] = set()
+        self._asking = 0
         state.on_flush(self._unpin)
 
     async def lookup(self, queue: int, keys: Collection[Key], *, keep: bool = True) -> dict[Key, KeyDocuments]:
@@ -65,7 +73,11 @@ class Ledger:
             def ask(connection: sqlite3.Connection) -> list[tuple[Key, str, int, bytes | None, Micros]]:
                 return connection.execute(_LOOKUP, (queue, wanted)).fetchall()
 
-            rows = await self._state.read(ask)
+            self._asking += 1
+            try:
+                rows = await self._state.read(ask)
+            finally:
+                self._asking -= 1
             for key in missing:
                 found[key] = {}
             for key, id_, version, body, at in rows:
@@ -88,21 +100,28 @@ class Ledger:
         """Remember acknowledged documents: (id, version, body) by key, `body` None for a removed one. `known` is what
         `lookup` gave for these keys; it is brought up to date and kept until the disk has it."""
         rows: list[tuple[Key, str, int, str | None]] = []
-        touched: list[tuple[int, Key]] = []
+        touched: list[Key] = []
+        append = self._state.append
         for key, documents in acks.items():
-            before = len(rows)
-            mine = known[key]
-            for id_, version, body in documents:
-                rows.append((key, id_, version, body.decode() if body is not None else None))
-                mine[id_] = Acked(id_, version, body, at)
-            if len(rows) > before:
+            mine, said = known[key], list(documents)
+            for id_, version, body in said:
+                last, mine[id_] = mine.get(id_), Acked(id_, version, body, at)
+                if body is None or len(body) < HEAVY:
+                    rows.append((key, id_, version, body.decode() if body is not None else None))
+                elif last is not None and last.body == body:  # the disk has its bytes, or gets them before this
+                    append(_AGAIN, version, at, queue, key, id_)
+                else:
+                    append(_ACK_ONE, queue, key, id_, version, body.decode(), at)
+            if said:
                 self._keep((queue, key), mine)
-                touched.append((queue, key))
-        if not rows:
+                touched.append(key)
+        if not touched:
             return
-        sequence = self._state.append(_ACK, queue, at, json_list(rows))
-        for name in touched:
-            self._unflushed.append((sequence, name))
+        if rows:
+            append(_ACK, queue, at, json_list(rows))
+        for key in touched:
+            name = queue, key
+            self._unflushed.append((self._state.appended, name))
             self._pinned[name] = self._pinned.get(name, 0) + 1
 
     async def owners(self, queue: int, ids: Collection[str]) -> dict[str, set[Key]]:
@@ -175,6 +194,10 @@ class Ledger:
 
         return await self._state.read(ask)
 
+    async def settled(self) -> None:
+        """Wait until everything recorded so far is on disk."""
+        await self._state.settle()
+
     def _unpin(self) -> None:
         flushed = self._state.flushed
         while self._unflushed and self._unflushed[0][0] <= flushed:
@@ -184,9 +207,18 @@ class Ledger:
                 self._pinned[name] = left
             else:
                 del self._pinned[name]
+        if self._heavy:
+            self._shrink()
 
     def _shrink(self) -> None:
+        """Let memory go; not while the disk is asked, since what it answers then may be older than what memory has."""
         cache = self._cache
+        if self._asking:
+            return
+        for name in [name for name in self._heavy if name not in self._pinned]:
+            self._heavy.discard(name)
+            if cache.pop(name, None) is not None:
+                self._weight -= self._weights.pop(name, 0)
         for _ in range(len(cache)):
             if len(cache) <= self._size and self._weight <= CACHE_BYTES:
                 return
@@ -201,3 +233,5 @@ class Ledger:
         weight = sum(len(acked.body) for acked in documents.values() if acked.body is not None)
         self._weight += weight - self._weights.get(name, 0)
         self._weights[name] = weight
+        if weight >= HEAVY:
+            self._heavy.add(name)

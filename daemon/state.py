@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import orjson
 
 from daemon import failpoints, log
+from daemon.checkpoints import Checkpoints
 from daemon.errors import StateError
 from daemon.model import Fingerprint, Lsn
 from daemon.reserve import Op, Reserve
@@ -62,7 +63,8 @@ class StateFile:
         self._ops: list[Op] = []
         self._position: Lsn = 0
         self._commit: Fingerprint | None = None
-        self._appended = 0
+        self.appended = 0
+        """Sequence number of the newest operation."""
         self.flushed = 0
         """Sequence number of the newest operation that is on disk."""
         self.durable: Lsn = 0
@@ -72,7 +74,8 @@ class StateFile:
         self._haste = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._listeners: list[Callable[[], None]] = []
+        self._checkpoints = Checkpoints(self._connect)
+        self._listeners: list[Callable[[], None]] = [self._checkpoints.written]
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._hasty: set[asyncio.Future[None]] = set()  # of the waiters, those that a failing disk lets go
         self._aside = 0  # sequence number of the newest operation that is in the reserve
@@ -111,6 +114,7 @@ class StateFile:
             self._take_in(self._writer)
             self._reader = self._connect()
             self._reader.execute("pragma query_only = on")
+            self._checkpoints.open(self._writer)
         except sqlite3.Error as exc:
             self.close()
             raise _unusable(self.path, exc) from exc
@@ -134,6 +138,7 @@ class StateFile:
         """Close connections, threads and the lock. Idempotent; unflushed operations are left to a replay."""
         self._write_thread.shutdown(wait=True)
         self._read_thread.shutdown(wait=True)
+        self._checkpoints.close()
         for connection in (self._reader, self._writer):
             if connection is not None:
                 with contextlib.suppress(sqlite3.Error):
@@ -176,11 +181,11 @@ class StateFile:
     def append(self, sql: str, *params: Any) -> int:
         """Queue an operation for the next transaction; returns its sequence number."""
         self._ops.append((sql, params))
-        self._appended += 1
+        self.appended += 1
         if len(self._ops) == _FULL:
             self._room.clear()
         self._wake.set()
-        return self._appended
+        return self.appended
 
     def advance(self, lsn: Lsn, commit: Fingerprint | None = None) -> None:
         """Record that everything up to `lsn` has been appended: the end of `commit`, where it is one's.
@@ -217,19 +222,19 @@ class StateFile:
 
     async def settle(self) -> None:
         """Wait until everything appended so far is on disk."""
-        if self.flushed >= self._appended:
+        if self.flushed >= self.appended:
             return
         await self._waiter()
 
     def _waiter(self) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self._appended, waiter))
+        self._waiters.append((self.appended, waiter))
         self._haste.set()
         return waiter
 
     async def secured(self) -> None:
         """Wait until everything appended so far is on disk: set aside where the file takes nothing at the moment."""
-        upto = self._appended
+        upto = self.appended
         if self.flushed < upto and not self.problem:
             waiter = self._waiter()
             self._hasty.add(waiter)
@@ -241,7 +246,7 @@ class StateFile:
 
     async def _set_aside(self) -> None:
         """Write what waits into the reserve; where that is full too, wait until the disk takes something."""
-        upto, before = self._appended, max(self._aside, self.flushed)
+        upto, before = self.appended, max(self._aside, self.flushed)
         ops = self._ops[before - self.flushed :]
         try:
             await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write_aside, ops, before)

@@ -1,26 +1,65 @@
-"""The tap of a queue in the batch lane: whether its worker may send now, and how many documents a second.
+"""The tap of a queue in the batch lane: whether its worker may send now, and how many documents and bytes a second.
 
-Invariant: over any time no more than `rate` documents a second pass, beyond one second's worth or one call; a closed tap
-lets nothing begin, and what waits at it is given back. It belongs to the event loop.
+Invariant: over any time no more than `rate` documents and BYTES_S bytes a second pass, beyond one second's worth or one call;
+a closed tap lets nothing begin, and what waits at it is given back. It belongs to the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
+from typing import Final
 
-_LEAST_S = 0.01
+BYTES_S: Final = 4 << 20
+"""Most bytes of documents a second in a job: measured in docs/performance.md as what the fast lane does not feel."""
+CALL_BYTES: Final = 256 << 10
+"""About what a read and a call may weigh, so that neither keeps event loop and disk from others for long."""
+_CALL: Final = 100
+"""Documents in an ordinary call; an interface that takes more of them takes as many times the bytes."""
+_GUESS: Final = 16 << 10
+"""Bytes of a key before the first was read."""
+_LEAST_S: Final = 0.01
+
+
+class _Flow:
+    """So much a second, and `most` at once. One call may take more than there is, and leaves a debt."""
+
+    def __init__(self, rate: float, most: float) -> None:
+        self.rate, self._most = rate, most
+        self._left, self._at = 1.0, 0.0
+
+    def set(self, rate: float, most: float) -> None:
+        self.rate, self._most = rate, most
+        self._left = min(self._left, most)
+
+    def begin(self) -> None:
+        """Nothing was saved up before."""
+        self._left, self._at = 1.0, asyncio.get_running_loop().time()
+
+    def spend(self, amount: int) -> None:
+        self._left -= amount
+
+    def wait(self) -> float:
+        """Seconds until something may pass; the rate is above 0."""
+        if math.isinf(self.rate):
+            self._left = 1.0
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        self._left = min(self._left + (now - self._at) * self.rate, self._most)
+        self._at = now
+        return max((1.0 - self._left) / self.rate, 0.0)
 
 
 class Tap:
-    """`free`: no job opens it, so that it is open by itself."""
+    """`free`: no job opens it, so that it is open by itself. `urgent`: it is of the fast lane, where bytes do not count."""
 
-    def __init__(self, *, free: bool) -> None:
+    def __init__(self, *, free: bool, urgent: bool = False) -> None:
         self._free = free
         self._open = free
-        self._rate = math.inf
-        self._tokens = 1.0
-        self._at = 0.0
+        self._documents = _Flow(math.inf, math.inf)
+        self._bytes = _Flow(math.inf if urgent else BYTES_S, CALL_BYTES)
+        self._weight = 0.0 if urgent else float(_GUESS)
         self._changed = asyncio.Event()
         self._ended = False
         self.sent = 0
@@ -33,7 +72,7 @@ class Tap:
     @property
     def flowing(self) -> bool:
         """Whether a worker may claim now."""
-        return self._open and self._rate > 0.0 and not self._ended
+        return self._open and self.rate > 0.0 and not self._ended
 
     @property
     def ready(self) -> bool:
@@ -43,20 +82,25 @@ class Tap:
     @property
     def rate(self) -> float:
         """Documents a second at present; infinite without a limit."""
-        return self._rate
+        return self._documents.rate
+
+    @property
+    def heavy(self) -> bool:
+        """Whether its keys are so large that few of them are read at once."""
+        return self._weight * _CALL > CALL_BYTES
 
     def set(self, rate: float, waits_for: str = "") -> None:
         """A run is open: so many documents a second; 0 lets nothing pass for now, because of `waits_for`."""
         if not self._open:
-            self._tokens, self._at = 1.0, asyncio.get_running_loop().time()
+            self._documents.begin()
         self._open, self.waits_for = True, waits_for
-        self._rate = rate
-        self._tokens = min(self._tokens, max(rate, 1.0))
+        self._documents.set(rate, max(rate, 1.0))
         self._wake()
 
     def close(self, waits_for: str = "its job's next run") -> None:
         """The run is over."""
-        self._open, self._rate, self.bulk = self._free, math.inf, False
+        self._open, self.bulk = self._free, False
+        self._documents.set(math.inf, math.inf)
         self.waits_for = "" if self._free else waits_for
         self._wake()
 
@@ -78,30 +122,35 @@ class Tap:
             await self._pause(wait)
 
     def room(self, most: int, call: int) -> int:
-        """How many keys to claim at once: `most`; for a job no more than one call takes (its documents are large), and no
-        more than pass within about two seconds."""
-        if self._free and math.isinf(self._rate):
-            return most
-        return call if math.isinf(self._rate) else max(min(int(self._rate * 2), call), 1)
+        """How many keys to claim at once: `most`, or fewer where they are heavy; for a job no more than one call of `call`
+        documents takes, and no more than pass within about two seconds."""
+        if self._weight * most > CALL_BYTES:
+            most = min(most, int(CALL_BYTES * max(call / _CALL, 1.0) / self._weight))
+        if not self._free or not math.isinf(self.rate):
+            most = min(most, call)
+        if not math.isinf(self.rate):
+            most = min(most, int(self.rate * 2))
+        return max(most, 1)
 
-    async def take(self, documents: int) -> bool:
-        """Wait until so many documents may go, and count them; False when the tap was closed: nothing may go."""
+    def weigh(self, keys: int, sizes: Iterable[int]) -> None:
+        """So many keys were read; their documents have these sizes in bytes. Heavier ones count at once, lighter ones
+        slowly."""
+        weight = sum(sizes) / keys
+        self._weight = max(weight, self._weight * 0.8 + weight * 0.2)
+
+    async def take(self, documents: int, size: int = 0) -> bool:
+        """Wait until documents may go, and count these with their bytes; False when the tap was closed: nothing may go."""
         while self._open and not self._ended:
-            if self._rate > 0.0 and (wait := self._wait()) <= 0.0:
-                self._tokens -= documents
+            if self.rate > 0.0 and (wait := self._wait()) <= 0.0:
+                self._documents.spend(documents)
+                self._bytes.spend(size)
                 return True
-            await self._pause(wait if self._rate > 0.0 else None)
+            await self._pause(wait if self.rate > 0.0 else None)
         return False
 
     def _wait(self) -> float:
-        """Seconds until the next document; a call larger than one second's worth runs into debt."""
-        if math.isinf(self._rate):
-            self._tokens = 1.0
-            return 0.0
-        now = asyncio.get_running_loop().time()
-        self._tokens = min(self._tokens + (now - self._at) * self._rate, max(self._rate, 1.0))
-        self._at = now
-        return max((1.0 - self._tokens) / self._rate, 0.0)
+        """Seconds until the next document; a call larger than what there is runs into debt."""
+        return max(self._documents.wait(), self._bytes.wait())
 
     async def _pause(self, seconds: float | None) -> None:
         changed = self._changed

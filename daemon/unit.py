@@ -21,3 +21,12 @@ class Unit:
     known: dict[Key, KeyDocuments] = field(default_factory=dict)
     doubted: set[Key] = field(default_factory=set)  # a call before this one was not answered for
     size: int = 0
+    """Documents."""
+    weight: int = 0
+    """Their bytes."""
+
+    def add(self, key: Key, claim: Claim, changes: list[Change], known: KeyDocuments) -> None:
+        """One more key travels along."""
+        self.claims[key], self.changes[key], self.known[key] = claim, changes, known
+        self.size += len(changes)
+        self.weight += sum(len(change.after) for change in changes if change.after is not None)

@@ -76,7 +76,7 @@ class Worker:
         self._brake = brake
         self._clock = clock
         self._offset = offset
-        self._tap = Tap(free=True) if tap is None else tap
+        self._tap = Tap(free=True, urgent=True) if tap is None else tap
         self._fields: dict[str, Any] = {"entity": name.entity, "store": name.store}
         self._room = asyncio.Semaphore(gate.store.limits.concurrency)
         self._edge = log.Edge("entity_stopped", "entity_resumed", **self._fields)
@@ -103,6 +103,8 @@ class Worker:
                         await self._first(stop, self._gate.wait())
                     if not self._tap.ready:
                         await self._first(stop, self._tap.wait())
+                    if self._tap.heavy:  # what was acknowledged is on disk and leaves memory before more is read
+                        await self._first(stop, self._ledger.settled())
                     if draining.is_set():
                         break
                     await self._linger()
@@ -159,6 +161,7 @@ class Worker:
                 return []
             documents, bad = await read_documents(self._erp, self._entity, self._mapper, list(claims))
             failpoints.reach("after_erp_read")
+            self._tap.weigh(len(claims), (len(made.body) for mine in documents.values() for made in mine.values()))
             known = await self._ledger.lookup(self._queue.id, claims.keys())
         except SourceLost:
             self._dirty.fail(self.name, claims, loop.time() + _SOURCE_RETRY_S, counts=False)
@@ -198,12 +201,11 @@ class Worker:
         self, claims: dict[Key, Claim], documents: dict[Key, Documents], known: dict[Key, KeyDocuments]
     ) -> list[Unit]:
         now, stamp = self._clock(), self._flights.stamp(self._clock())
-        none: Documents = {}
         found: dict[Key, list[Change]] = {}
         for key, claim in claims.items():
             since = claim.since or now + self._offset()
             sure = key not in self._flights and key not in self.insisted
-            changes, _ = self._mapper.diff(documents.get(key, none), known[key], since, stamp, sure=sure)
+            changes, _ = self._mapper.diff(documents.get(key, {}), known[key], since, stamp, sure=sure)
             if changes:
                 found[key] = changes
         if not found:
@@ -223,7 +225,6 @@ class Worker:
         clean: list[Key] = []
         units: list[Unit] = []
         unit = Unit()
-        limit = self._limit
         for key, claim in claims.items():
             changes = found.get(key)
             if not changes:
@@ -234,11 +235,10 @@ class Worker:
                 if reason:
                     self._hold(key, reason)
                     continue
-            if unit.size and unit.size + len(changes) > limit:
+            if unit.size and unit.size + len(changes) > self._limit:
                 units.append(unit)
                 unit = Unit()
-            unit.claims[key], unit.changes[key], unit.known[key] = claim, changes, known[key]
-            unit.size += len(changes)
+            unit.add(key, claim, changes, known[key])
             self._ownership.depart(changes)
         if unit.size:
             units.append(unit)
@@ -281,7 +281,7 @@ class Worker:
         """Wait until the job lets the unit go. When its run ends first, the keys are given back untouched."""
         admitted = False
         try:
-            admitted = await self._tap.take(unit.size)
+            admitted = await self._tap.take(unit.size, unit.weight)
         finally:
             if not admitted:
                 self._room.release()

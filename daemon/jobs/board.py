@@ -55,9 +55,9 @@ class Board:
         self._clock, self._erp_now = clock, erp_now
         self._records = Records(state)
         sent = {batch.entity for batch in config.batch.values() if not batch.rebuild}
+        urgent = {name.entity for name in config.queues() if config.entity[name.entity].lane is Lane.FAST}
         self.taps: dict[QueueName, Tap] = {
-            name: Tap(free=name.entity not in sent or config.entity[name.entity].lane is Lane.FAST)
-            for name in config.queues()
+            name: Tap(free=name.entity not in sent - urgent, urgent=name.entity in urgent) for name in config.queues()
         }
         self.jobs: dict[str, Job] = {}
 

@@ -214,10 +214,10 @@ async def test_a_parked_key_comes_back_at_its_next_mark_with_its_old_age(make: C
 async def test_marking_a_fresh_key_again_costs_no_write(make: Callable[[int], Ground]) -> None:
     ground = make(100)
     ground.mark(*range(50), since=10)
-    before = ground.state._appended
+    before = ground.state.appended
     for since in range(11, 60):
         ground.mark(*range(50), since=since)
-    assert ground.state._appended == before
+    assert ground.state.appended == before
 
 
 async def test_keys_that_waited_together_are_all_announced(make: Callable[[int], Ground]) -> None:

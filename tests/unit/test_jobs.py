@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,7 +19,7 @@ from daemon.jobs import filing, timetable
 from daemon.jobs.records import Records, Result, micros, moment
 from daemon.jobs.throttle import Fast, part
 from daemon.state import StateFile
-from daemon.tap import Tap
+from daemon.tap import BYTES_S, CALL_BYTES, Tap
 
 PRAGUE = ZoneInfo("Europe/Prague")
 
@@ -130,7 +131,7 @@ async def test_a_closed_tap_lets_nothing_begin_and_sends_home_who_waits() -> Non
 
 
 async def test_a_tap_of_its_own_is_open_and_without_a_limit() -> None:
-    tap = Tap(free=True)
+    tap = Tap(free=True, urgent=True)
     assert tap.ready
     assert tap.room(500, 100) == 500
     for _ in range(1000):
@@ -148,9 +149,46 @@ async def test_a_tap_lets_no_more_through_than_its_rate() -> None:
         assert await tap.take(10)
     # 200 documents at 400 a second; the first call and what a full second holds may be ahead
     assert loop.time() - began >= (200 - 10 - 1) / 400 - 0.05
+    while tap.heavy:
+        tap.weigh(1, [100])
     assert tap.room(500, 100) == 100
     tap.set(2.0)
     assert tap.room(500, 100) == 4
+
+
+async def test_a_job_lets_no_more_bytes_through_than_the_fast_lane_can_bear() -> None:
+    tap, loop = Tap(free=False), asyncio.get_running_loop()
+    tap.set(math.inf)
+    began = loop.time()
+    for _ in range(12):
+        assert await tap.take(10, CALL_BYTES)
+    # one call may be ahead, another one in debt
+    assert loop.time() - began >= 10 * CALL_BYTES / BYTES_S - 0.05
+
+
+async def test_bytes_of_the_fast_lane_do_not_count() -> None:
+    tap = Tap(free=True, urgent=True)
+    for _ in range(1000):
+        assert await tap.take(10, CALL_BYTES)
+        assert tap.ready
+
+
+async def test_the_heavier_keys_are_the_fewer_are_claimed_at_once() -> None:
+    tap = Tap(free=False)
+    tap.set(math.inf)
+    tap.weigh(100, [500] * 100)
+    while tap.heavy:
+        tap.weigh(100, [500] * 100)
+    assert tap.room(500, 100) == 100
+    tap.weigh(10, [CALL_BYTES // 10] * 10)
+    assert tap.heavy
+    assert tap.room(500, 100) == 10
+    assert tap.room(5000, 1000) == 100  # an interface for ten times the documents takes ten times the bytes
+    tap.weigh(1, [CALL_BYTES * 5])
+    assert tap.room(500, 100) == 1
+    urgent = Tap(free=True, urgent=True)
+    urgent.weigh(10, [CALL_BYTES // 10] * 10)
+    assert urgent.room(500, 100) == 10
 
 
 # what is kept

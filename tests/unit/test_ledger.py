@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from daemon.ledger import Ledger
+from daemon.ledger import HEAVY, Ledger
 from daemon.model import Acked, Key
 from daemon.state import StateFile
 
@@ -213,9 +213,9 @@ async def test_a_number_and_its_text_are_two_keys(make: Callable[[int], Ground])
 
 async def test_nothing_acknowledged_writes_nothing(make: Callable[[int], Ground]) -> None:
     ground = make(100)
-    before = ground.state._appended
+    before = ground.state.appended
     ground.ledger.record(QUEUE, {1: {}}, {1: []}, 5)
-    assert ground.state._appended == before
+    assert ground.state.appended == before
     assert await ground.told(1) == {}
 
 
@@ -232,3 +232,64 @@ async def test_large_documents_leave_memory_by_their_bytes_and_are_told_all_the_
     for key in range(50):
         assert (await ground.told(key))[f"A{key}"][0] == 1
     assert len(ground.cached()) <= 11
+
+
+HUGE = b'{"html":"' + b"x" * HEAVY + b'"}'
+
+
+async def test_a_heavy_document_leaves_memory_when_the_disk_has_it_and_not_before(
+    make: Callable[[int], Ground],
+) -> None:
+    ground = make(100)
+    await ground.record(1, ("A", 1, HUGE))
+    assert await ground.told(1) == {"A": (1, HUGE)}
+    assert ground.cached() == {1}
+    await ground.state.drain()
+    assert ground.cached() == set()
+    assert await ground.told(1) == {"A": (1, HUGE)}
+
+
+async def test_a_heavy_document_that_is_sent_again_costs_the_disk_its_version_alone(
+    make: Callable[[int], Ground],
+) -> None:
+    ground = make(100)
+    await ground.record(1, ("A", 1, HUGE), ("B", 1, b"{}"))
+    await ground.state.drain()
+    await ground.record(1, ("A", 2, HUGE), ("B", 2, b"{}"), at=50)
+    assert all(len(str(params)) < HEAVY for _, params in ground.state._ops)
+    assert await ground.told(1) == {"A": (2, HUGE), "B": (2, b"{}")}
+    await ground.state.drain()
+    again = make(100)
+    assert await again.told(1) == {"A": (2, HUGE), "B": (2, b"{}")}
+    assert (await again.ledger.lookup(QUEUE, [1]))[1]["A"].at == 50
+
+
+async def test_the_newest_of_many_words_on_a_heavy_document_is_on_disk(make: Callable[[int], Ground]) -> None:
+    ground = make(100)
+    other = HUGE.replace(b"x", b"y")
+    for version, body in enumerate((HUGE, HUGE, None, HUGE, other, b"{}", other, other), 1):
+        await ground.record(1, ("A", version, body))
+    await ground.state.drain()
+    assert await make(100).told(1) == {"A": (8, other)}
+
+
+async def test_a_document_that_leaves_memory_while_the_disk_is_asked_is_not_missed(
+    make: Callable[[int], Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was read before the write, and the write is on disk before the answer comes."""
+    ground = make(100)
+    real, released = ground.state.read, asyncio.Event()
+
+    async def overtaken(question: Callable[[sqlite3.Connection], T]) -> T:
+        answer = await real(question)
+        await released.wait()
+        return answer
+
+    monkeypatch.setattr(ground.state, "read", overtaken)
+    lookup = asyncio.create_task(ground.told(1))
+    await asyncio.sleep(0)
+    ground.ledger.record(QUEUE, {1: {}}, {1: [("A", 1, HUGE)]}, 7)
+    await ground.state.drain()
+    released.set()
+    assert await lookup == {"A": (1, HUGE)}
+    assert ground.cached() == set()
