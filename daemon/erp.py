@@ -96,7 +96,12 @@ def translate(exc: Exception, where: str) -> ErpsyncError:
             hint="Grant it to the role; `erpsyncd sql setup` prints the statements.",
         )
     if isinstance(exc, asyncpg.exceptions.ClientConfigurationError):
-        return SourceError(f"the DSN cannot be used: {exc}", where=where, code="E-SOURCE-DSN")
+        return SourceError(
+            f"the DSN cannot be used: {_words(exc)}",
+            where=where,
+            code="E-SOURCE-DSN",
+            hint="Correct it; sslrootcert=FILE in it names the authorities to be trusted.",
+        )
     if isinstance(exc, _GONE):
         return SourceLost(_words(exc) or type(exc).__name__, where=where)
     if isinstance(exc, (ValueError, OverflowError, RecursionError)) and not isinstance(exc, asyncpg.PostgresError):

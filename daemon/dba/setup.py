@@ -319,7 +319,7 @@ def _server(wanted: Wanted, facts: Facts) -> str:
 
 
 def _afterwards(wanted: Wanted, facts: Facts) -> str:
-    place = f"{facts.host or 'HOST'}/{percent(wanted.database)}?sslmode=verify-full"
+    place = f"{facts.host or 'HOST'}/{percent(wanted.database)}?sslmode=verify-full&sslrootcert=FILE"
     lines = [heading("config.toml"), "[erp]", f'dsn = "postgresql://{percent(wanted.read_role)}@{place}"']
     if wanted.stream:
         lines.append(f'replication_dsn = "postgresql://{percent(wanted.replication_role)}@{place}"')

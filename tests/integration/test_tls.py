@@ -179,6 +179,17 @@ async def distrust(guarded: Guarded, why: str) -> tuple[str, str]:
     return guarded.dsn(), "IP address mismatch" if why == "another host" else "certificate has expired"
 
 
+async def test_without_authorities_the_option_that_names_them_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where libpq would look for them
+    dsn = f"postgresql://me:{SECRET}@127.0.0.1:9/erp?sslmode=verify-full"
+    text = mapped(dsn, "http://127.0.0.1:9/api", tmp_path / "state.db", STOCK)
+    output = await refused(tmp_path, text, "root.crt", "sslrootcert=FILE", "E-SOURCE-DSN")
+    assert "HINT" not in output
+    assert SECRET not in output
+
+
 @pytest.mark.parametrize("place", ["erp.dsn", "erp.replication_dsn"])
 @pytest.mark.parametrize("why", ["another authority", "another host", "expired"])
 async def test_a_server_that_cannot_prove_itself_is_refused_before_any_login(
