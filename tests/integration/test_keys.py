@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import Database
 from tests.integration.stage import STOCK, Stage, own_stage
+from tests.integration.test_operator import ITEMS, desk, zeros
+from tests.waiting import until
 
 
 def stock_of(key_type: str) -> str:
@@ -192,3 +194,23 @@ async def test_a_truncated_table_empties_the_store(database: Database, tmp_path:
         assert {document["available"] for document in stage.shop.documents("stock").values()} == {0}
         await stage.erp.execute("insert into item values (3, 'A3', 5)")
         await stage.equal()
+
+
+@pytest.mark.newest
+async def test_a_truncation_is_held_for_a_person_where_it_would_empty_the_store(
+    database: Database, tmp_path: Path
+) -> None:
+    async with desk(database, tmp_path) as at:
+        await at.erp.execute("alter table reserve add foreign key (item_id) references item; truncate item cascade")
+
+        def both() -> bool:
+            return {line["entity"] for line in at.daemon.events("held")} == {"stock", "price"}
+
+        await until(both, within=20.0, what="both entities are held")
+        await at.quiet()
+        assert zeros(at) == 10, "what the brake lets pass"
+        assert len(at.shop.documents("price")) == ITEMS - 10
+        assert (await at.do("held", "release", "--reason", "it was meant")).code == 0
+        await at.quiet()
+        assert zeros(at) == ITEMS
+        assert at.shop.documents("price") == {}
