@@ -11,6 +11,7 @@ import pytest
 from adapters.store import answers, medusa
 from adapters.store.base import Store, StoreSettings
 from adapters.store.loan import ShortMemory
+from adapters.store.medusa.api import Api
 from daemon.drift import differing
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.model import Limits, Outcome, Patch, Status
@@ -193,6 +194,16 @@ async def test_a_quantity_that_medusa_would_take_and_change_is_refused(shop: Med
     store = await opened(shop)
     await refused(store, "stock", stock("A", available), "available")
     assert not shop.writes()
+    await store.close()
+
+
+async def test_a_fraction_that_somebody_put_into_a_level_is_shown(shop: Medusa) -> None:
+    shop.variant("A")
+    level = shop.level("A", 3)
+    level["stocked_quantity"], level["reserved_quantity"] = 2.5, 0.25
+    store = await opened(shop)
+    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == "2.25"
+    await refused(store, "stock", stock("A", 3), "reserved_quantity")
     await store.close()
 
 
@@ -466,6 +477,49 @@ async def test_a_list_is_not_read_for_prices_that_are_known(shop: Medusa, dealer
         await store.close()
     assert sum(call.entity.endswith("/prices") for call in shop.calls) == 1
     assert amounts(dealers) == [2]
+
+
+async def test_a_list_is_read_once_for_all_that_is_removed_and_comes_back(shop: Medusa, dealers: Any) -> None:
+    store = await opened(shop, price_lists=LISTS)
+    for version in range(1, 9, 2):
+        await store.apply("price", [price("A", version, "b2b", version=version)])
+        await store.apply("price", [gone(price("A", 1, "b2b"), version + 1)])
+        assert amounts(dealers) == []
+    assert sum(call.entity.endswith("/prices") for call in shop.calls) == 1
+    assert len(shop.writes()) == 8
+    await store.close()
+
+
+async def test_a_price_that_changes_while_its_list_is_read_is_not_forgotten(
+    shop: Medusa, dealers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await opened(shop, price_lists=LISTS)
+    await taken(store, "price", price("A", 1, "b2b"))
+    read, changed = asyncio.Event(), asyncio.Event()
+    pages = Api.pages
+
+    async def slowly(self: Api, path: str, name: str, fields: str, **more: Any) -> AsyncIterator[Any]:
+        async for page in pages(self, path, name, fields, **more):
+            yield page
+            if path.endswith("/prices"):
+                read.set()
+                await changed.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Api, "pages", slowly)
+        reading = asyncio.create_task(_all(store))
+        await read.wait()
+        await store.apply("price", [gone(price("A", 1, "b2b"), 2)])
+        await store.apply("price", [price("A", 3, "b2b", version=3)])
+        changed.set()
+        await reading
+    await store.apply("price", [gone(price("A", 1, "b2b"), 4)])
+    assert amounts(dealers) == []
+    await store.close()
+
+
+async def _all(store: Store) -> list[Any]:
+    return [item async for item in store.scan("price")]
 
 
 async def test_many_calls_at_once_read_an_unknown_list_once(shop: Medusa, dealers: Any) -> None:

@@ -225,6 +225,17 @@ async def test_a_fulfilment_that_was_canceled_is_made_again(shop: Medusa, store:
     assert len(order["fulfillments"]) == 2
 
 
+@pytest.mark.parametrize("broken", [{"lines": 7}, {"lines": [7]}, {"lines": [{"sku": "A"}]}, 7])
+async def test_a_metadata_that_somebody_broke_is_shown_as_it_is(shop: Medusa, store: Store, broken: Any) -> None:
+    shipment = {"id": "D1", "status": "sent", **broken} if isinstance(broken, dict) else broken
+    said = {"status": "arrived", "fulfilments": [shipment]}
+    order = shop.order(("A", 2), metadata={"erpsyncd_order": said})
+    shop.fulfil(order, ("A", 1))
+    shown = {name: fields async for name, fields in store.scan("order_status")}
+    assert shown["1"]["order"] == "1"
+    await taken(store, patch(1, "arrived", fulfilments=[sent("D1", ("A", 1))]))
+
+
 @pytest.mark.parametrize(
     ("lines", "word"), [([("A", 3)], "more than the order lacks"), ([("X", 1)], "X"), ([], "no lines")]
 )

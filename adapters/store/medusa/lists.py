@@ -2,7 +2,7 @@
 
 Invariant: Medusa adds a further price wherever the id is a new one, and lets a price that was deleted keep its id for ever,
 saying nothing when it is written. So the id of a price is remembered, learnt from the list where it is not, and a price counts
-as written only when the answer shows it. A price is removed only after a look at the list.
+as written only when the answer shows it. A price is removed only where the whole list was read since the start.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from daemon.model import Outcome, Status
 _FIELDS: Final = (
     "id,currency_code,amount,min_quantity,max_quantity,price_set.variant.id,price_set.variant.sku,price_rules.attribute"
 )
+_USED: Final = "-"
+"""In place of an id: the price was removed from here, and its first id with it."""
 
 
 class Lists:
@@ -32,52 +34,62 @@ class Lists:
         self._memory = memory
         self._learnt: set[str] = set()
         self._learning = asyncio.Lock()
+        self._reads: list[set[str]] = []
+        """For each reading of a list that is under way, the prices that were written meanwhile."""
 
     async def everything(self, place: str) -> AsyncIterator[tuple[str, Record]]:
         """All prices of a list, each beside its SKU. Their ids are learnt on the way."""
         ids: dict[str, str] = {}
-        path = f"price-lists/{place}/prices"
-        async for page in self._api.pages(path, "prices", _FIELDS):
-            for row in page:
-                variant, terms = _variant(row), terms_of(row)
-                if terms is not None and variant.get("id"):
-                    name = _name(variant["id"], terms)
-                    ids[name] = f"{ids[name]} {row['id']}" if name in ids else str(row["id"])
-                if variant.get("sku"):
-                    yield str(variant["sku"]), row
-        self._memory.put(_kind(place), ids)
+        written: set[str] = set()
+        self._reads.append(written)
+        try:
+            async for page in self._api.pages(f"price-lists/{place}/prices", "prices", _FIELDS):
+                for row in page:
+                    variant, terms = _variant(row), terms_of(row)
+                    if terms is not None and variant.get("id"):
+                        name = _name(variant["id"], terms)
+                        ids[name] = f"{ids[name]} {row['id']}" if name in ids else str(row["id"])
+                    if variant.get("sku"):
+                        yield str(variant["sku"]), row
+        finally:
+            self._reads = [each for each in self._reads if each is not written]
+        self._memory.put(_kind(place), {name: some for name, some in ids.items() if name not in written})
         self._learnt.add(place)
 
     async def write(self, place: str, offers: Sequence[Offer]) -> list[Outcome]:
         """Set and remove prices of one list, in one call, and once more for those whose id had been used up."""
-        removing = any(offer.amount is None for offer in offers)
         names = {_name(offer.variant["id"], offer.terms): offer for offer in offers}
+        removed = [name for name, offer in names.items() if offer.amount is None]
         known = await self._memory.get(_kind(place), names)
-        if removing:
-            known = await self._learn(place, names)
-        elif len(known) < len(names):
+        if removed or len(known) < len(names):
             async with self._learning:  # one reads the list, the others wait for it
                 if place not in self._learnt:
-                    await self._learn(place, ())
+                    await self._learn(place, removed)
             known = await self._memory.get(_kind(place), names)
-        ids = {name: known.get(name, "").split() for name in names}
-        first = {name: ids[name][0] if ids[name] else _own(place, name) for name in names}
+        ids = {name: [] if known.get(name) == _USED else known.get(name, "").split() for name in names}
+        first = {
+            name: ids[name][0] if ids[name] else _own(place, name, offer.patch.version if name in known else None)
+            for name, offer in names.items()
+        }
+        self._writing(names)
         shown = await self._send(place, names, first, [each for some in ids.values() for each in some])
         lost = [name for name, offer in names.items() if offer.amount is not None and first[name] not in shown]
         if lost:
             known = await self._learn(place, lost)
             for name in lost:
                 used = known.get(name, "").split()
-                first[name] = used[0] if used else f"{_own(place, name)}_{names[name].patch.version}"
+                first[name] = used[0] if used else _own(place, name, names[name].patch.version)
             shown |= await self._send(place, {name: names[name] for name in lost}, first, [])
-        outcomes = [_outcome(offer, shown.get(first[name])) for name, offer in names.items()]
-        self._remember(place, names, first, {outcome.id for outcome in outcomes if outcome.status is Status.OK})
-        return outcomes
+        said = {name: _outcome(offer, shown.get(first[name])) for name, offer in names.items()}
+        self._writing(names)
+        self._memory.put(_kind(place), dict.fromkeys(removed, _USED))
+        good = [name for name, outcome in said.items() if outcome.status is Status.OK and name not in removed]
+        self._memory.put(_kind(place), {name: first[name] for name in good})
+        return list(said.values())
 
-    def _remember(self, place: str, names: Mapping[str, Offer], first: Mapping[str, str], written: set[str]) -> None:
-        self._memory.forget(_kind(place), [name for name, offer in names.items() if offer.amount is None])
-        set_ = [name for name, offer in names.items() if offer.amount is not None and offer.patch.id in written]
-        self._memory.put(_kind(place), {name: first[name] for name in set_})
+    def _writing(self, names: Collection[str]) -> None:
+        for written in self._reads:
+            written.update(names)
 
     async def _learn(self, place: str, names: Collection[str]) -> Mapping[str, str]:
         """Read the list; what it has for these names, and nothing that it had before."""
@@ -128,6 +140,8 @@ def _name(variant: str, terms: Terms) -> str:
     return f"{variant} {terms.currency} {terms.quantity}"
 
 
-def _own(place: str, name: str) -> str:
-    """The first id that a price gets: the same each time, so that a call whose answer was lost is no second price."""
-    return f"price_erpsyncd_{hashlib.sha256(f'{place} {name}'.encode()).hexdigest()[:32]}"
+def _own(place: str, name: str, version: int | None = None) -> str:
+    """The id that a price gets: the first time always the same, so that a call whose answer was lost is no second price;
+    where that is used up, one with the version."""
+    digest = hashlib.sha256(f"{place} {name}".encode()).hexdigest()[:32]
+    return f"price_erpsyncd_{digest}" if version is None else f"price_erpsyncd_{digest}_{version}"

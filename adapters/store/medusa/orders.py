@@ -6,6 +6,7 @@ bears the ERP's id or holds the same lines. What is read back is the metadata, c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -118,7 +119,7 @@ class Orders:
         """The shipments that have left the house; all that is left of an order where its status alone says so."""
         if not self._setting.fulfilments:
             return []
-        listed = [each for each in said.get("fulfilments") or () if isinstance(each, Mapping)]
+        listed = _records(said.get("fulfilments"))
         if listed or action not in ("shipped", "delivered"):
             return [{**each, "id": str(each.get("id"))} for each in listed if _has_left(each)]
         lines = [{"sku": item.get("variant_sku"), "quantity": left} for item, left in _lacking(order) if left > 0]
@@ -131,7 +132,7 @@ class Orders:
         for each in live:
             if metadata(each).get(self._id_key) == shipment["id"]:
                 return each
-        wanted = _by_sku((line.get("sku"), line.get("quantity")) for line in shipment.get("lines") or ())
+        wanted = _by_sku((line.get("sku"), line.get("quantity")) for line in _records(shipment.get("lines")))
         skus = {item["id"]: item.get("variant_sku") for item in order.get("items") or ()}
         for each in live:
             held = _by_sku((skus.get(of.get("line_item_id")), of.get("quantity")) for of in each.get("items") or ())
@@ -159,7 +160,8 @@ class Orders:
             return []
         live = _live(order)
         if action != "delivered":
-            arrived = [each for each in self._shipments(order, said, action) if each.get("status") == "delivered"]
+            shipments = self._shipments(order, said, action)
+            arrived = [each for each in shipments if str(each.get("status")).lower() == "delivered"]
             live = [mine for each in arrived if (mine := self._mine(order, each)) is not None]
         return [each for each in live if each.get("delivered_at") is None]
 
@@ -184,19 +186,24 @@ class Orders:
         if not name or not isinstance(held, dict):
             return []
         said = dict(held)
+        with contextlib.suppress(Refused):  # somebody else wrote into the metadata: it is shown as it is
+            said |= self._corrections(order, said)
+        return [(name, {"order": name, **said})]
+
+    def _corrections(self, order: Record, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields for which the order shows something else than the ERP said. Raises Refused for lines without numbers."""
+        found: dict[str, Any] = {}
         action = self._setting.statuses.get(str(said.get("status")), "")
         if action in _VERBS and order.get("status") not in _REACHED[action]:
-            said["status"] = order.get("status")
+            found["status"] = order.get("status")
         elif self._undelivered(order, said, action):
-            said["status"] = "not delivered"
-        if self._setting.fulfilments and isinstance(said.get("fulfilments"), list):
-            there = [
-                each
-                for each in said["fulfilments"]
-                if not _has_left(each) or self._mine(order, {**each, "id": str(each.get("id"))}) is not None
-            ]
-            said["fulfilments"] = there
-        return [(name, {"order": name, **said})]
+            found["status"] = "not delivered"
+        if self._setting.fulfilments and said.get("fulfilments"):
+            gone = [each for each in self._shipments(order, said, action) if self._mine(order, each) is None]
+            ids = {each["id"] for each in gone}
+            kept = [each for each in _records(said["fulfilments"]) if str(each.get("id")) not in ids]
+            found |= {"fulfilments": kept} if ids else {}
+        return found
 
 
 def _has_left(shipment: Any) -> bool:
@@ -206,10 +213,13 @@ def _has_left(shipment: Any) -> bool:
     return str(shipment.get("status")).lower() in _SENT
 
 
+def _records(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list | tuple) else []
+
+
 def _live(order: Record) -> list[Record]:
     """The fulfilments that were not canceled."""
-    listed = [each for each in order.get("fulfillments") or () if isinstance(each, dict)]
-    return [each for each in listed if each.get("canceled_at") is None]
+    return [each for each in _records(order.get("fulfillments")) if each.get("canceled_at") is None]
 
 
 def _lacking(order: Record) -> list[tuple[Record, Decimal]]:
@@ -232,7 +242,7 @@ def _pieces(item: Record, name: str) -> Decimal:
 def _lines(shipment: Mapping[str, Any], room: Sequence[tuple[Record, Decimal]]) -> Lines:
     """The lines of a shipment as line items of the order, which have room for so many pieces. Raises Refused."""
     rows: Lines = {}
-    for line in shipment.get("lines") or ():
+    for line in _records(shipment.get("lines")):
         rest = decimal(line.get("quantity"), "quantity")
         for item, most in room:
             take = min(rest, most - rows.get(item["id"], Decimal(0)))

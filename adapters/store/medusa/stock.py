@@ -13,7 +13,8 @@ from adapters.store.http import LEFT_OUT, REJECTED
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop, only
-from adapters.store.medusa.values import UNSENDABLE, Refused, homeless, plain, split, whole
+from adapters.store.medusa.values import UNSENDABLE, Refused, decimal, homeless, split, whole
+from daemon.digits import exact
 from daemon.drift import same
 from daemon.model import Fields, Outcome, Patch, Status
 
@@ -168,10 +169,10 @@ class Stock:
             return
         for name, location in locations.items():
             if level := _level(item, location):
-                number = plain(level.get("stocked_quantity") or 0)
-                if not self._setting.on_hand and isinstance(number, int):
-                    number -= whole(level.get("reserved_quantity") or 0, "reserved_quantity")
-                fields = {"sku": sku, "location": name, "available": number}
+                number = decimal(level.get("stocked_quantity") or 0, "stocked_quantity")
+                if not self._setting.on_hand:
+                    number -= decimal(level.get("reserved_quantity") or 0, "reserved_quantity")
+                fields = {"sku": sku, "location": name, "available": exact(number)}
                 yield f"{sku}|{name}", {**fields, "backorder": variant.get("allow_backorder") is True}
 
 
