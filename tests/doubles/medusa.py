@@ -336,6 +336,9 @@ class Medusa(Server):
         for id_ in body.get("delete", ()):
             for place, level in list(draft.items()):
                 if level["id"] == id_:
+                    if level["reserved_quantity"] or level.get("incoming_quantity"):
+                        text = "Cannot remove Inventory Levels because there are reserved or incoming items"
+                        raise Problem(400, "not_allowed", text)
                     if level["stocked_quantity"] and not body.get("force"):
                         raise Problem(400, "not_allowed", "Cannot remove Inventory Levels. Use force flag")
                     del draft[place]

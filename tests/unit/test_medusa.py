@@ -225,6 +225,23 @@ async def test_a_removed_level_is_gone_whatever_was_in_stock_and_once_more_is_no
     await store.close()
 
 
+@pytest.mark.parametrize("why", ["reserved_quantity", "incoming_quantity"])
+@pytest.mark.parametrize("meaning", ["available", "on_hand"])
+async def test_a_level_that_medusa_keeps_has_nothing_left_to_sell(shop: Medusa, why: str, meaning: str) -> None:
+    """One with pieces that orders have reserved, or that are on their way, cannot be removed."""
+    shop.variant("A")
+    level = shop.level("A", 10)
+    level[why] = 4
+    store = await opened(shop, stock=meaning)
+    assert only(await store.apply("stock", [gone(stock("A", 5))])).status is Status.OK
+    [level] = shop.levels.values()
+    assert level["stocked_quantity"] == level["reserved_quantity"]
+    level[why] = 0
+    await taken(store, "stock", gone(stock("A", 5)))
+    assert shop.levels == {}
+    await store.close()
+
+
 async def test_backorder_is_written_where_it_differs_and_left_where_nothing_is_said(shop: Medusa) -> None:
     for sku in ("A", "B"):
         shop.variant(sku)

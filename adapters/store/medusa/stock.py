@@ -19,13 +19,14 @@ from daemon.drift import same
 from daemon.model import Fields, Outcome, Patch, Status
 
 _ITEM: Final = "inventory_items.inventory."
+_LEVEL: Final = ("id", "location_id", "stocked_quantity", "reserved_quantity", "incoming_quantity")
 _FIELDS: Final = ",".join(
     [
         "allow_backorder",
         "manage_inventory",
         "inventory_items.required_quantity",
         f"{_ITEM}variants.id",
-        *(f"{_ITEM}location_levels.{name}" for name in ("id", "location_id", "stocked_quantity", "reserved_quantity")),
+        *(f"{_ITEM}location_levels.{name}" for name in _LEVEL),
     ]
 )
 _LEVELS: Final = "inventory-items/location-levels/batch"
@@ -93,16 +94,23 @@ class Stock:
 
     def _row(self, patch: Patch, item: Record, location: str, level: Record) -> dict[str, Any] | None:
         """The level to write; None to remove it. Raises Refused."""
+        place = {"inventory_item_id": item["id"], "location_id": location}
+        reserved = level.get("reserved_quantity") or 0
         if patch.fields is None:
-            return None
+            if not reserved and not level.get("incoming_quantity"):
+                return None
+            return {
+                **place,
+                "stocked_quantity": whole(reserved, "reserved_quantity"),
+            }  # Medusa keeps it: none is left to sell
         homeless(patch, ("sku", "location", "available", "backorder"))
         number = whole(patch.fields.get("available"), "available")
         if not self._setting.on_hand:
-            number += whole(level.get("reserved_quantity") or 0, "reserved_quantity")
+            number += whole(reserved, "reserved_quantity")
         if number < 0:
             text = f"`available` is {patch.fields.get('available')}; a level of Medusa cannot be below zero ({number})"
             raise Refused(text, UNSENDABLE)
-        return {"inventory_item_id": item["id"], "location_id": location, "stocked_quantity": number}
+        return {**place, "stocked_quantity": number}
 
     async def _write(self, batch: Mapping[str, list[Any]]) -> dict[Place, Any]:
         """What the answer shows: a level's number, or its id where it was deleted."""
