@@ -198,3 +198,14 @@ def test_the_architecture_names_no_room_that_is_not_there() -> None:
     rooms = {name if "/" in name else f"daemon/{name}" for name in named}
     assert rooms
     assert [room for room in rooms if not ((ROOT / room).is_dir() or (ROOT / f"{room}.py").exists())] == []
+
+
+# Tests that a page names --------------------------------------------------------------------------------------------
+
+NAMED = re.findall(r"`((?:\w+/)+test_[a-z0-9_]+\.py)(?:::(\w+))?`", ALL_TEXT)
+
+
+@pytest.mark.parametrize(("file", "test"), sorted(set(NAMED)))
+def test_a_test_that_a_page_names_exists(file: str, test: str) -> None:
+    source = (ROOT / "tests" / file.removeprefix("tests/")).read_text(encoding="utf-8")
+    assert not test or f"def {test}(" in source
