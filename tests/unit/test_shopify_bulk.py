@@ -55,7 +55,7 @@ async def statuses(store: Store, patches: list[Patch]) -> dict[Status, int]:
 
 
 async def test_a_rebuild_is_one_operation_that_costs_no_points(shop: ShopifyShop, store: Store) -> None:
-    assert store.limits.bulk_for("content") == 500
+    assert store.limits.bulk_for("content") == 1000
     patches = catalogue()
     assert await statuses(store, patches) == {Status.OK: MANY}
     [operation] = shop.operations

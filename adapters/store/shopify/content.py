@@ -26,7 +26,7 @@ from daemon.model import Fields, Patch
 
 ROWS: Final = 10
 """Documents of one call; each product is a mutation of its own in it."""
-BULK: Final = 500
+BULK: Final = 1000
 """Documents of one call of a job."""
 BULK_FROM: Final = 50
 """Products from which on a bulk operation, which costs no points and has to be waited for, is the better way."""
