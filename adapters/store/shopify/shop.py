@@ -52,10 +52,11 @@ class ShopifyStore:
         self._stock = Stock(self._client, articles, options, settings.memory, settings.name)
         self._prices = Prices(self._client, articles, options)
         self._credit = Credit(self._client, articles, options, settings.memory)
-        self._outside = Outside(self._client, settings.pace)
-        media = Media(self._client, articles, self._outside, settings.memory, settings.pictures, settings.pace)
-        bulk = Bulk(self._client, self._outside, settings.pace)
-        self._content = Contents(self._client, articles, options, media, bulk)
+        slow, theirs = self._client.in_background(), articles.in_background()  # content never keeps prices waiting
+        self._outside = Outside(slow, settings.pace)
+        media = Media(slow, theirs, self._outside, settings.memory, settings.pictures, settings.pace)
+        bulk = Bulk(slow, self._outside, settings.pace)
+        self._content = Contents(slow, theirs, options, media, bulk)
         self._orders = Orders(self._client, articles, options, settings.memory, settings.pace)
 
     async def open(self) -> None:
