@@ -303,7 +303,7 @@ class CatalogueRoot:
         found = [
             self._shop.show_file(file)
             for file in self._shop.files.values()
-            if not self._shop.search_lags and any(file.name.startswith(name) for name in wanted)
+            if not self._shop.search_lags and file.name in wanted
         ]
         return page(found, first, after)
 

@@ -131,7 +131,8 @@ class Media:
         name, so that each name is asked for alone."""
         found: dict[str, str] = {}
         for name in names:
-            async for file in self._articles.pages(documents.FILES_FIND, "files", term("filename", name), size=10):
+            query = " OR ".join(term("filename", name + suffix) for suffix in ("", *SUFFIXES.values()))
+            async for file in self._articles.pages(documents.FILES_FIND, "files", query, size=10):
                 mark = mark_in(product, file)
                 if not file.get("image") or (mark is not None and file_name(product, mark) == name):
                     found[name] = file["id"]
