@@ -492,7 +492,7 @@ def _price(row: Json) -> Json:
         raise Problem(400, "invalid_data", "Invalid request: Expected type: 'number' for field 'amount'")
     return {
         "currency_code": row["currency_code"].lower(),
-        "amount": int(number) if float(number).is_integer() else number,
+        "amount": 0 if abs(number) <= 0.0001 else int(number) if float(number).is_integer() else number,
         "min_quantity": row.get("min_quantity"),
         "max_quantity": row.get("max_quantity"),
         "rules": row.get("rules") or {},

@@ -374,6 +374,7 @@ async def test_a_medusa_that_looks_at_the_product_gets_a_call_for_each(shop: Med
         (price("A", 1, currency="eur"), "capitals"),
         (price("A", "-0.01"), "below zero"),
         (price("A", "1234567890123.456"), "15 digits"),
+        (price("A", "0.0001"), "for zero"),
         (price("A", 1, quantity="0.5"), "min_quantity"),
         (price("A", 1, quantity=0), "min_quantity"),
         (price("A", 1, compare_at=2), "compare_at"),
@@ -388,6 +389,14 @@ async def test_a_price_that_medusa_would_take_and_nobody_see_right_is_refused(
     store = await opened(shop)
     await refused(store, "price", one, word)
     assert not shop.writes()
+    await store.close()
+
+
+@pytest.mark.parametrize("amount", [0, "0.00", "0.00011", "0.00125", "12.340000000000000000000", "123456789012.345"])
+async def test_an_amount_that_medusa_keeps_is_written_and_read_back_exactly(shop: Medusa, amount: Any) -> None:
+    shop.variant("A")
+    store = await opened(shop)
+    await taken(store, "price", price("A", amount))
     await store.close()
 
 

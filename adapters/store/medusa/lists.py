@@ -122,7 +122,7 @@ def _outcome(offer: Offer, row: Record | None) -> Outcome:
     if row is None or _variant(row).get("id") != offer.variant["id"] or terms_of(row) != offer.terms:
         return Outcome(id_, Status.RETRY, "not in the answer", LEFT_OUT)
     if not same(row.get("amount"), offer.amount):
-        return Outcome(id_, Status.REJECTED, f"{offer.amount} was sent, the shop shows {row.get('amount')}", REJECTED)
+        return Outcome(id_, Status.REJECTED, f"{offer.amount:f} was sent, the shop shows {row.get('amount')}", REJECTED)
     return Outcome(id_, Status.OK)
 
 

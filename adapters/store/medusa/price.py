@@ -212,5 +212,5 @@ def _outcome(offer: Offer, variant: Record | None) -> Outcome:
     elif len(amounts) == 1 and same(amounts[0], offer.amount):
         missed = ""
     else:
-        missed = f"{offer.amount} was sent, the shop shows {', '.join(map(str, amounts)) or 'none'}"
+        missed = f"{offer.amount:f} was sent, the shop shows {', '.join(map(str, amounts)) or 'none'}"
     return Outcome(id_, Status.REJECTED, missed, REJECTED) if missed else Outcome(id_, Status.OK)

@@ -18,6 +18,8 @@ UNSENDABLE: Final = "E-STORE-UNSENDABLE"
 """The shop cannot hold this value as it is."""
 DIGITS: Final = 15
 """Significant decimal digits that survive JavaScript's numbers, which Medusa's are on their way to the database."""
+ZERO: Final = Decimal("0.0001")
+"""What is not above it is zero for Medusa (MEDUSA_EPSILON)."""
 LARGEST: Final = 2**53 - 1
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -57,6 +59,8 @@ def amount(value: Any, name: str) -> Decimal:
     number = decimal(value, name)
     if number < 0:
         raise Refused(f"`{name}` is {value}; a price below zero is none", UNSENDABLE)
+    if 0 < number <= ZERO:
+        raise Refused(f"`{name}` is {value}; Medusa takes for zero what is not above {ZERO}", UNSENDABLE)
     if len(number.normalize().as_tuple().digits) > DIGITS:
         raise Refused(f"`{name}` is {value}; Medusa keeps {DIGITS} digits of an amount", UNSENDABLE)
     return number
