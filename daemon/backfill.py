@@ -20,6 +20,8 @@ from daemon.model import Key, Micros, QueueName, Xid
 from daemon.state import StateFile, json_list
 
 PAGE = 2_000
+SENT_PAGE = 500
+"""Keys of a page whose documents are all sent: a crash sends it again."""
 _RETRY_S = 2.0
 _REPORT_S = 10.0
 _STORE = """insert or replace into job (queue, phase, cursor, since, done, xid, mapping, again, again_xid, resend)
@@ -208,7 +210,8 @@ class Backfill:
             if not job.begun:
                 await self._settle(self._entity.name)
             job.begun = True
-            keys = await self._page(job)
+            size = SENT_PAGE if job.resend else PAGE
+            keys = await self._page(job, size)
             # the page begins above the smallest value of the key's type, which a key may have too
             first_of_all = [self._lowest()] if job.phase == "erp" and job.cursor is None else []
             first_of_all = [key for key in first_of_all if key == self.lowest]
@@ -224,7 +227,7 @@ class Backfill:
                 job.total = await self._count()
                 continue
             job.done += len(keys) if job.phase == "erp" else 0
-            if len(keys) >= PAGE:
+            if len(keys) >= size:
                 job.cursor = keys[-1]
             else:
                 job.phase, job.cursor = ("store", None) if job.phase == "erp" else ("done", None)
@@ -266,12 +269,12 @@ class Backfill:
                 return
             await asyncio.sleep(_HIDDEN_S)
 
-    async def _page(self, job: Job) -> list[Key]:
+    async def _page(self, job: Job, size: int) -> list[Key]:
         after = self._lowest() if job.cursor is None else job.cursor
         if job.phase == "erp":
             where = f"entity.{self._entity.name}.all_keys"
-            return await self._erp.page(where, self._entity.all_keys, after, PAGE)
-        return await self._ledger.keys(self._queue, after, PAGE)
+            return await self._erp.page(where, self._entity.all_keys, after, size)
+        return await self._ledger.keys(self._queue, after, size)
 
     def _lowest(self) -> Key:
         return SMALLEST[self._entity.key_type] if self.smallest is None else self.smallest

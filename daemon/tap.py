@@ -15,8 +15,9 @@ BYTES_S: Final = 4 << 20
 """Most bytes of documents a second in a job: measured in docs/performance.md as what the fast lane does not feel."""
 CALL_BYTES: Final = 256 << 10
 """About what a read and a call may weigh, so that neither keeps event loop and disk from others for long."""
-_CALL: Final = 100
-"""Documents in an ordinary call; an interface that takes more of them takes as many times the bytes."""
+BULK_BYTES: Final = 2 << 20
+"""The same for an interface that takes more than ORDINARY documents at once: its calls are few and take long."""
+ORDINARY: Final = 100
 _GUESS: Final = 16 << 10
 """Bytes of a key before the first was read."""
 _LEAST_S: Final = 0.01
@@ -87,7 +88,7 @@ class Tap:
     @property
     def heavy(self) -> bool:
         """Whether its keys are so large that few of them are read at once."""
-        return self._weight * _CALL > CALL_BYTES
+        return self._weight * ORDINARY > CALL_BYTES
 
     def set(self, rate: float, waits_for: str = "") -> None:
         """A run is open: so many documents a second; 0 lets nothing pass for now, because of `waits_for`."""
@@ -124,8 +125,8 @@ class Tap:
     def room(self, most: int, call: int) -> int:
         """How many keys to claim at once: `most`, or fewer where they are heavy; for a job no more than one call of `call`
         documents takes, and no more than pass within about two seconds."""
-        if self._weight * most > CALL_BYTES:
-            most = min(most, int(CALL_BYTES * max(call / _CALL, 1.0) / self._weight))
+        if self._weight:
+            most = min(most, int((BULK_BYTES if call > ORDINARY else CALL_BYTES) / self._weight))
         if not self._free or not math.isinf(self.rate):
             most = min(most, call)
         if not math.isinf(self.rate):

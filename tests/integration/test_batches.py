@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from daemon.backfill import SENT_PAGE
 from tests.conftest import Database
-from tests.doubles.shop import Hold
+from tests.doubles.shop import Hold, Retry
 from tests.integration.harness import LATEST, TOKEN, Daemon, erpsyncd
 from tests.integration.stage import STOCK, Shop, Stage, lawful, mapped, sql_connection
 from tests.waiting import until
@@ -87,6 +88,15 @@ async def at_rest(stage: Stage, name: str) -> dict[str, Any]:
 
     found: dict[str, Any] = await until(rests, within=LATEST, every=0.05, what=f"job {name} is at rest")
     return found
+
+
+def versions(stage: Stage) -> dict[str, int]:
+    return {id_: stage.shop.version("content", id_) or 0 for id_ in stage.shop.documents("content")}
+
+
+def newer(stage: Stage, before: dict[str, int]) -> set[str]:
+    """Documents that were sent since then."""
+    return {id_ for id_, version in versions(stage).items() if version > before.get(id_, 0)}
 
 
 async def test_content_waits_for_its_job_and_stock_does_not(database: Database, tmp_path: Path) -> None:
@@ -174,7 +184,7 @@ async def test_a_rebuild_sends_every_document_again_and_goes_on_after_a_kill(
 ) -> None:
     async with stage_of(database, tmp_path, SELDOM) as stage:
         await at_rest(stage, "texts")
-        versions = {id_: stage.shop.version("content", id_) for id_ in stage.shop.documents("content")}
+        before = versions(stage)
         await stage.erp.execute("update item set title = 'new' where id = 3")
 
         async def marked() -> bool:
@@ -194,7 +204,43 @@ async def test_a_rebuild_sends_every_document_again_and_goes_on_after_a_kill(
         await stage.daemon.until_event("ready")
         assert (await at_rest(stage, "catalogue"))["last"]["result"] == "done"
         await stage.equal()
-        assert all((stage.shop.version("content", id_) or 0) > (version or 0) for id_, version in versions.items())
+        assert newer(stage, before) == before.keys()
+
+
+async def test_a_rebuild_that_was_cancelled_goes_on_where_it_was_when_it_is_run_again(
+    database: Database, tmp_path: Path
+) -> None:
+    keys = 4 * SENT_PAGE
+    async with stage_of(database, tmp_path, SELDOM) as stage:
+        await at_rest(stage, "texts")
+        await stage.erp.execute(
+            f"insert into item select n, 'A' || n, n, 'Title ' || n from generate_series({KEYS + 1}, {keys}) n"
+        )
+
+        async def marked() -> bool:
+            return bool((await stage.daemon.queue("content"))["pending"] == keys - KEYS)
+
+        await until(marked, within=LATEST, what="all content is marked")
+        assert (await command(stage, "run", "texts"))[0] == 0
+        await stage.equal()
+        before = versions(stage)
+        beyond = [f"A{number}|en" for number in range(2 * SENT_PAGE + 50, keys + 1)]
+        stage.shop.inject(Retry(ids=frozenset(beyond)), entity="content", method="POST")  # no run comes further
+        assert (await command(stage, "run", "catalogue", "--no-wait"))[0] == 0
+
+        async def half() -> bool:
+            return bool((await job(stage, "catalogue"))["done"] == 2 * SENT_PAGE)
+
+        await until(half, within=LATEST, what="two pages are settled, the third is under way")
+        await until(lambda: len(newer(stage, before)) > 2 * SENT_PAGE, within=LATEST, what="some of the third")
+        assert (await command(stage, "cancel", "catalogue"))[0] == 0
+        assert (await at_rest(stage, "catalogue"))["last"]["result"] == "cancelled"
+        stage.shop.clear()
+        before = versions(stage)
+        assert (await command(stage, "run", "catalogue"))[0] == 0
+        assert newer(stage, before) == {f"A{number}|en" for number in range(2 * SENT_PAGE + 1, keys + 1)}
+        await stage.equal()
+        assert (await job(stage, "catalogue"))["last"]["result"] == "done"
 
 
 def extract(folder: Path, suffix: str, sql: str = "select id, at, amount, note from sale") -> str:

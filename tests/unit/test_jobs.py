@@ -19,7 +19,7 @@ from daemon.jobs import filing, timetable
 from daemon.jobs.records import Records, Result, micros, moment
 from daemon.jobs.throttle import Fast, part
 from daemon.state import StateFile
-from daemon.tap import BYTES_S, CALL_BYTES, Tap
+from daemon.tap import BULK_BYTES, BYTES_S, CALL_BYTES, Tap
 
 PRAGUE = ZoneInfo("Europe/Prague")
 
@@ -183,7 +183,7 @@ async def test_the_heavier_keys_are_the_fewer_are_claimed_at_once() -> None:
     tap.weigh(10, [CALL_BYTES // 10] * 10)
     assert tap.heavy
     assert tap.room(500, 100) == 10
-    assert tap.room(5000, 1000) == 100  # an interface for ten times the documents takes ten times the bytes
+    assert tap.room(5000, 1000) == BULK_BYTES // (CALL_BYTES // 10)  # an interface for bulk takes more
     tap.weigh(1, [CALL_BYTES * 5])
     assert tap.room(500, 100) == 1
     urgent = Tap(free=True, urgent=True)
