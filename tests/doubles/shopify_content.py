@@ -36,6 +36,9 @@ class Product:
     translations: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """(locale, key) -> value and the digest that it was made over."""
 
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Unique metafields: (namespace, key) -> value."""
+
     @property
     def id(self) -> str:
         return f"gid://shopify/Product/{self.number}"
@@ -197,6 +200,15 @@ class CatalogueRoot:
     def product(self, _info: Any, id: str) -> Json | None:
         product = self._shop.products.get(number_of(id))
         return None if product is None else self._shop.show_product(product)
+
+    def productByIdentifier(self, _info: Any, identifier: Json) -> Json | None:
+        custom = identifier.get("customId")
+        for product in self._shop.products.values():
+            if custom is None and product.texts["handle"] == identifier["handle"]:
+                return self._shop.show_product(product)  # type: ignore[no-any-return]
+            if custom is not None and product.keys.get((custom["namespace"], custom["key"])) == custom["value"]:
+                return self._shop.show_product(product)  # type: ignore[no-any-return]
+        return None
 
     def products(self, _info: Any, first: int, after: Any = None, query: str = "", **_others: Any) -> Json:
         above = re.search(r"id:>(\d+)", query or "")

@@ -481,6 +481,7 @@ async def test_an_atomic_batch_that_names_no_row_is_halved() -> None:
         ({"options": {**OPTIONS, "locales": {"default": "de"}}}, "store.main.options.locales.default"),
         ({"options": {**OPTIONS, "locales": {"a": "de", "b": "de"}}}, "store.main.options.locales"),
         ({"options": {**OPTIONS, "orders": "number"}}, "store.main.options.orders"),
+        ({"options": {**OPTIONS, "product": "title"}}, "store.main.options.product"),
         ({"options": {**OPTIONS, "order_prefix": 7}}, "store.main.options.order_prefix"),
         ({"options": {**OPTIONS, "cancelled": "cancelled"}}, "store.main.options.cancelled"),
         ({"options": {**OPTIONS, "notify": "yes"}}, "store.main.options.notify"),

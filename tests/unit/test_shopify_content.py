@@ -213,6 +213,29 @@ async def test_one_sku_speaks_for_a_product(shop: ShopifyShop, store: Store) -> 
     assert (shop.products[7].texts["title"], small.sku) == ("D", "A-S")
 
 
+@pytest.mark.parametrize("by", ["handle", "erp.article"])
+async def test_a_product_of_several_variants_is_named_by_its_handle_or_a_metafield(
+    shop: ShopifyShop, shelf: Shelf, by: str
+) -> None:
+    for number in range(1, 24):
+        product = shop.product(number)
+        shop.add(f"S-{number}", product=number)
+        shop.add(f"M-{number}", product=number)
+        product.texts["handle"] = product.keys["erp", "article"] = f"art-{number}"
+    store = await opened(shop, shelf, options={**OPTIONS, **LOCALES, "product": by})
+    here = [content(f"art-{number}", title=f"Shirt {number}", images=[shelf.add(b"a")]) for number in range(1, 24)]
+    there = [content(f"art-{number}", "german", title=f"Hemd {number}") for number in range(1, 24)]
+    for some in (here[:10], here[10:20], here[20:], there[:10], there[10:20], there[20:]):
+        assert {(o.status, o.error) for o in await store.apply("content", some)} == {(Status.OK, "")}
+    assert shop.products[7].texts["title"] == "Shirt 7"
+    await no_drift(store, *here, *there)
+    outcome = await one(store, content("S-1", title="A"))
+    assert (outcome.status, "no product with the" in outcome.error) == (Status.REJECTED, True)
+    assert (await one(store, gone("art-7"))).status is Status.OK
+    assert shop.products[7].status == "DRAFT"
+    await store.close()
+
+
 async def test_content_that_goes_makes_a_draft_and_comes_back(shop: ShopifyShop, store: Store) -> None:
     shop.add("A")
     shop.add("B")

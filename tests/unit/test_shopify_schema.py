@@ -57,6 +57,7 @@ DOCUMENTS = {
     "activate on hand": documents.activate(1, "on_hand"),
     "variants": documents.variants_update(3),
     "products": documents_content.products_update(2),
+    "products by": documents_content.products_by(2),
     "orders": documents_orders.orders_by_key(2),
 }
 
@@ -148,6 +149,13 @@ async def content_goes_through(shop: ShopifyShop) -> None:
     assert {name async for name, _ in store.scan("content")} == {here.id, there.id}
     assert {o.error for o in await store.apply("content", [gone("C"), gone("C", "german")])} == {""}
     await store.close()
+    shop.product(1).texts["handle"] = shop.product(2).keys["erp", "article"] = "art"
+    for by in ("handle", "erp.article"):
+        store = await opened(shop, shelf, options={**OPTIONS, "product": by})
+        assert {o.error for o in await store.apply("content", [content("art", title=by)])} == {""}
+        assert set(await store.fetch("content", ["art|default"])) == {"art|default"}
+        await store.close()
+    assert (shop.product(1).texts["title"], shop.product(2).texts["title"]) == ("handle", "erp.article")
 
 
 async def orders_go_through(shop: ShopifyShop) -> None:

@@ -7,7 +7,7 @@ left alone.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from adapters.store.shopify.bulk import Bulk
 from adapters.store.shopify.client import Client, Json
 from adapters.store.shopify.media import Media
 from adapters.store.shopify.options import Options
+from adapters.store.shopify.products import Products
 from adapters.store.shopify.results import Results, faults_of, unwritten
 from adapters.store.shopify.translations import Translations
 from adapters.store.shopify.work import NotYet, Refused, few
@@ -32,8 +33,6 @@ BULK_FROM: Final = 50
 """Products from which on a bulk operation, which costs no points and has to be waited for, is the better way."""
 AT_A_TIME: Final = 4
 """Products whose images are on their way."""
-READ: Final = 20
-"""Products of one read; with ten media each they stay below what one query may cost."""
 
 
 def place_of(id_: str) -> tuple[str, str]:
@@ -50,6 +49,7 @@ class Contents:
         self._articles = articles
         self._options = options
         self._media = media
+        self._products = Products(client, articles, options, media)
         self._bulk = bulk
         self._translations = Translations(client, articles, options)
 
@@ -80,21 +80,16 @@ class Contents:
     async def _nodes(self, patches: Sequence[Patch], locale: str, results: Results) -> list[tuple[Patch, Json]]:
         """The product of each document that speaks for it."""
         by_sku = {str(patch.identity["sku"]): patch for patch in patches}
-        read, refused = await self._read(by_sku, locale)
+        read, refused = await self._products.read(by_sku, locale)
         for sku, why in refused.items():
             if by_sku[sku].fields is None:
                 results.ok(by_sku[sku])  # what is not there shows nothing
             else:
                 results.refuse(by_sku[sku], why)
-        speakers = {sku: texts.record_of(node).get("sku") for sku, node in read.items()}
-        others = {str(other) for sku, other in speakers.items() if other and other != sku}
-        there, _ = await self._articles.read(others, documents.CONTENT_SPEAKERS, {})
+        taken = await self._products.spoken_for(read)
         found: list[tuple[Patch, Json]] = []
-        taken: dict[str, str] = {}
         for sku, node in sorted(read.items()):
-            other, product = speakers[sku], number_of(node["id"])
-            if other != sku and other in there and there[other][0].product == product:
-                taken[product] = str(other)
+            product = number_of(node["id"])
             if taken.setdefault(product, sku) == sku:
                 found.append((by_sku[sku], node))
             elif by_sku[sku].fields is None:
@@ -103,18 +98,6 @@ class Contents:
                 why = f"its product shows the content of SKU {taken[product]}; give each product one document"
                 results.refuse(by_sku[sku], why)
         return found
-
-    async def _read(self, skus: Iterable[str], locale: str) -> tuple[dict[str, Json], dict[str, str]]:
-        """The products by SKU, with all of their media, and why there is none for the others."""
-        read, refused = await self._articles.read(skus, documents.CONTENT_READ, self._variables(locale), size=READ)
-        nodes = {sku: node["product"] for sku, (_, node) in read.items()}
-        for node in nodes.values():
-            await self._media.all_of(node)
-        return nodes, refused
-
-    def _variables(self, locale: str) -> dict[str, str]:
-        code = "" if locale == self._options.locale else self._options.locales[locale]
-        return {"namespace": self._options.namespace, **texts.keys(code)}
 
     # -- the shop's own language
 
@@ -172,7 +155,7 @@ class Contents:
 
     async def _update(self, rows: Sequence[tuple[Patch, Json, Json, dict[str, str]]], results: Results) -> None:
         variables: dict[str, Any] = {f"p{n}": change for n, (_, _, change, _) in enumerate(rows)}
-        variables |= self._variables(self._options.locale)
+        variables |= self._products.variables(self._options.locale)
         async with self._articles.alone(number_of(node["id"]) for _, node, _, _ in rows):
             data, failed = await self._client.parts(documents.products_update(len(rows)), variables)
         for n, (patch, _, change, wish) in enumerate(rows):
@@ -184,7 +167,7 @@ class Contents:
     async def _update_in_bulk(self, rows: Sequence[tuple[Patch, Json, Json, dict[str, str]]], results: Results) -> None:
         """The products are not kept from others meanwhile: prices must not wait for an operation of minutes, and it writes
         nothing that they write."""
-        variables = self._variables(self._options.locale)
+        variables = self._products.variables(self._options.locale)
         lines = [{"product": change, **variables} for _, _, change, _ in rows]
         said = await self._bulk.run(documents.PRODUCTS_BULK, "productUpdate", lines)
         for (patch, _, change, wish), line in zip(rows, said, strict=True):
@@ -221,7 +204,7 @@ class Contents:
                 spoken.setdefault(locale, {})[sku] = id_
         found: dict[str, Fields] = {}
         for locale, those in sorted(spoken.items()):
-            nodes, _ = await self._read(those, locale)
+            nodes, _ = await self._products.read(those, locale)
             mine = {sku: node for sku, node in nodes.items() if texts.record_of(node).get("sku") == sku}
             for sku, fields in (await self._shown(locale, mine)).items():
                 found[those[sku]] = fields
@@ -238,26 +221,8 @@ class Contents:
         """Everything, in the order of the ids. All pages are read first, since Shopify knows no such order."""
         found: dict[str, Fields] = {}
         for locale in (self._options.locale, *self._options.locales):
-            async for page in self._pages(locale):
-                spoken = ((texts.record_of(node).get("sku"), node) for node in page)
-                nodes = {str(sku): node for sku, node in spoken if sku}
-                for node in nodes.values():
-                    await self._media.all_of(node)
+            async for nodes in self._products.pages(locale):
                 for sku, fields in (await self._shown(locale, nodes)).items():
                     found.setdefault(f"{sku}|{locale}", fields)
         for id_ in sorted(found):
             yield id_, found[id_]
-
-    async def _pages(self, locale: str) -> AsyncIterator[list[Json]]:
-        """All products by id: each page asks for those above the last one, since deep pages are not served."""
-        last = "0"
-        while True:
-            variables = {"query": f"id:>{last}", "first": READ, "after": None, **self._variables(locale)}
-            data = await self._client.run(documents.CONTENT_SCAN, variables, background=True)
-            connection = self._client.shape(data.get("products"), dict, "products")
-            nodes = connection["nodes"]
-            if nodes:
-                yield nodes
-            if not nodes or not connection["pageInfo"]["hasNextPage"]:
-                return
-            last = self._articles.above(last, nodes)

@@ -151,3 +151,15 @@ def products_update(count: int) -> str:
         for n in range(count)
     )
     return f"mutation erpsyncdProductsUpdate{count}({head}, {_KEYS}) {{\n{body}\n}}"
+
+
+def products_by(count: int) -> str:
+    """Find products by their handle or a unique metafield, one part a product: r0, r1, ..."""
+    head = ", ".join(f"$i{n}: ProductIdentifierInput!" for n in range(count))
+    body = "\n".join(
+        f"""  r{n}: productByIdentifier(identifier: $i{n}) {{
+      {_PRODUCT}
+  }}"""
+        for n in range(count)
+    )
+    return f"query erpsyncdProductsBy{count}({head}, {_KEYS}) {{\n{body}\n}}"

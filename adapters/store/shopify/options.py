@@ -39,6 +39,9 @@ class Options:
     locales: Mapping[str, str]
     """Locale of the ERP -> a further language of the shop, such as `de`."""
 
+    product: str
+    """What the `sku` of a content document is: the SKU of a variant, the product's handle, or the value of the unique
+    metafield `namespace.key`."""
     orders: str
     """What the ERP's order is in the shop: its name, its id, or the value of the unique metafield `namespace.key`."""
     order_prefix: str
@@ -76,7 +79,7 @@ class _Reader:
                     hint=f"Give [entity.{entity}] one of the kinds {', '.join(KINDS)}, or show it in another store.",
                 )
         known = {"locations", "quantity", "price_lists", "customers", "namespace", "locale", "locales"}
-        known |= {"orders", "order_prefix", "cancelled", "notify"}
+        known |= {"product", "orders", "order_prefix", "cancelled", "notify"}
         if unknown := sorted(self._given.keys() - known):
             raise self._wrong(
                 unknown[0], "is no option of the adapter shopify", f"It knows {', '.join(sorted(known))}."
@@ -89,7 +92,8 @@ class _Reader:
             namespace=self._namespace(),
             locale=self._text("locale", "default"),
             locales=self._locales(),
-            orders=self._orders(),
+            product=self._identifier("product", ("sku", "handle")),
+            orders=self._identifier("orders", ("name", "id")),
             order_prefix=self._text("order_prefix", ""),
             cancelled=self._cancelled(),
             notify=self._notify(),
@@ -137,12 +141,12 @@ class _Reader:
             raise self._wrong(name, "must be a text", f'Without it, it is "{default}".')
         return value
 
-    def _orders(self) -> str:
-        value = self._text("orders", "name")
-        if value not in ("name", "id") and not re.fullmatch(r"[A-Za-z0-9_-]{3,255}\.[A-Za-z0-9_-]{2,64}", value):
-            raise self._wrong(
-                "orders", f"cannot be {value!r}", 'It is "name", "id", or a metafield such as "erp.number".'
-            )
+    def _identifier(self, name: str, words: tuple[str, str]) -> str:
+        """One of the words, the first where nothing is said, or `namespace.key` of a metafield."""
+        value = self._text(name, words[0])
+        if value not in words and not re.fullmatch(r"[A-Za-z0-9_-]{3,255}\.[A-Za-z0-9_-]{2,64}", value):
+            hint = f'It is "{words[0]}", "{words[1]}", or a metafield such as "erp.number".'
+            raise self._wrong(name, f"cannot be {value!r}", hint)
         return value
 
     def _cancelled(self) -> frozenset[str]:
