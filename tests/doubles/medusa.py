@@ -457,6 +457,13 @@ class Medusa(Server):
             case _:
                 raise Problem(404, "not_found", "no such thing")
 
+    def _leave(self, sku: str, pieces: int) -> None:
+        """Shipped pieces leave the level, and with them their reservation."""
+        for variant in self.variants.values():
+            if variant["sku"] == sku and (level := self.levels.get((variant["items"][0][0], "sloc_1"))):
+                level["stocked_quantity"] -= pieces
+                level["reserved_quantity"] -= pieces
+
     def _fulfil(self, order: Json, body: Json) -> None:
         if not self.ships:
             raise Problem(500, "unknown_error", "An unknown error occurred.")
@@ -468,6 +475,9 @@ class Medusa(Server):
                 raise Problem(400, "invalid_data", text)
         for row in body["items"]:
             items[row["id"]]["fulfilled_quantity"] += row["quantity"]
+            self._leave(
+                next(item["variant_sku"] for item in order["items"] if item["id"] == row["id"]), row["quantity"]
+            )
         rows = [{"line_item_id": row["id"], "quantity": row["quantity"]} for row in body["items"]]
         made = {"id": f"ful_{self._next()}", "metadata": body.get("metadata"), "items": rows, "labels": []}
         order["fulfillments"].append({**made, "shipped_at": None, "delivered_at": None, "canceled_at": None})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,7 +15,7 @@ from adapters.store.loan import ShortMemory
 from daemon.drift import differing
 from daemon.errors import ConfigError
 from daemon.model import Limits, Outcome, Patch, Status
-from tests.doubles.faults import FailAfterWrite
+from tests.doubles.faults import FailAfterWrite, Hold
 from tests.doubles.medusa import Medusa
 
 TOKEN = "sk_0123456789"
@@ -89,6 +91,49 @@ def test_an_option_that_cannot_be_honoured_is_named(options: dict[str, Any], key
     with pytest.raises(ConfigError) as caught:
         made("https://shop.example", **options)
     assert caught.value.where == f"store.main.options.{key}"
+
+
+@pytest.mark.parametrize(
+    ("stock", "fulfilments", "good"),
+    [("on_hand", "create", False), ("on_hand", "metadata", True), ("available", "create", True)],
+)
+def test_what_is_shipped_is_taken_off_once(stock: str, fulfilments: str, good: bool) -> None:
+    kinds = {"stock": "stock", "order_status": "order_status"}
+    given = {"entities": list(kinds), "stock": stock, "fulfilments": fulfilments}
+    settings = StoreSettings("main", "https://shop.example", TOKEN, 20.0, Limits(), given, kinds)
+    with contextlib.nullcontext() if good else pytest.raises(ConfigError, match="twice"):
+        medusa.create(settings)
+
+
+@pytest.mark.parametrize("stock_first", [True, False])
+async def test_a_fulfilment_never_falls_between_the_look_and_the_write_of_stock(
+    shop: Medusa, stock_first: bool
+) -> None:
+    shop.variant("A")
+    shop.level("A", 10, reserved=4)
+    shop.order(("A", 4))
+    kinds = {"stock": "stock", "order_status": "order_status"}
+    given = {"entities": list(kinds), "statuses": STATUSES}
+    store = medusa.create(StoreSettings("main", shop.root, TOKEN, 20.0, Limits(), given, kinds, ShortMemory()))
+    await store.open()
+    identity = {"sku": "A", "location": "default"}
+    free = Patch("A|default", 1, 0, {**identity, "available": 6}, identity, frozenset({"available"}))
+    hold = Hold(after_write=not stock_first)
+    place = "inventory-items/location-levels/batch" if stock_first else "orders/*/fulfillments"
+    shop.inject(hold, entity=place)
+    calls = [("stock", free), ("order_status", patch(1, "shipped"))]
+    first, second = calls if stock_first else reversed(calls)
+    one = asyncio.create_task(store.apply(first[0], [first[1]]))
+    await hold.reached.wait()
+    other = asyncio.create_task(store.apply(second[0], [second[1]]))
+    held = len(shop.calls) + stock_first  # an order may be read meanwhile
+    with pytest.raises(TimeoutError):
+        await shop.until(lambda: len(shop.calls) > held, 0.3)
+    hold.release()
+    assert {each.status for done in (await one, await other) for each in done} == {Status.OK}
+    [level] = shop.levels.values()
+    assert (level["stocked_quantity"], level["reserved_quantity"]) == (6, 0)
+    await store.close()
 
 
 # What the ERP says

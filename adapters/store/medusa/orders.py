@@ -48,7 +48,7 @@ class Orders:
     """Order documents, `order`."""
 
     def __init__(self, shop: Shop, setting: Setting, memory: Memory) -> None:
-        self._api = shop.api
+        self._api, self._turns = shop.api, shop.turns
         self._setting = setting
         self._key, self._id_key = f"{setting.prefix}order", f"{setting.prefix}id"
         self._orders = Finder(
@@ -83,7 +83,8 @@ class Orders:
                 raise Refused(f"the shop took the call and does not show the metadata {self._key}")
         if action in _VERBS and order.get("status") not in _REACHED[action]:
             path = f"orders/{order['id']}/{_VERBS[action]}"
-            self._shown(await self._api.post(path, {}, "id,status", adds=True), order)
+            async with self._turns.order():
+                self._shown(await self._api.post(path, {}, "id,status", adds=True), order)
 
     def _shown(self, answer: Mapping[str, Any], order: Record) -> Record:
         record = answer.get("order")
@@ -112,7 +113,8 @@ class Orders:
     async def _fulfil(self, order: Record, shipment: Mapping[str, Any]) -> Record:
         body = {"items": _items(_lines(shipment, _lacking(order))), "metadata": {self._id_key: shipment["id"]}}
         path = f"orders/{order['id']}/fulfillments"
-        answer = await self._api.post(path, body, f"id,{_ITEMS},{_FULFILLMENTS}", adds=True)
+        async with self._turns.order():
+            answer = await self._api.post(path, body, f"id,{_ITEMS},{_FULFILLMENTS}", adds=True)
         return {**order, **self._shown(answer, order)}
 
     def _shipments(self, order: Record, said: Mapping[str, Any], action: str) -> list[Mapping[str, Any]]:

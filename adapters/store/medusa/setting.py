@@ -66,6 +66,9 @@ def read(settings: StoreSettings) -> Setting:
     for key, names in (("locations", setting.locations), ("price_lists", setting.price_lists)):
         if len(set(names.values())) < len(names):
             raise options.error(key, "leads two names to one place", "Each needs a place of its own.")
+    if setting.on_hand and setting.fulfilments and {"stock", "order_status"} <= set(kinds.values()):
+        text = "would take shipped pieces off twice: a fulfilment lowers the level, and the ERP's number on hand is lower too"
+        raise options.error("fulfilments", text, 'Use stock = "available", or fulfilments = "metadata".')
     for status, action in setting.statuses.items():
         if action not in ACTIONS:
             raise options.error(f"statuses.{status}", f"must be one of {', '.join(ACTIONS)}")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from adapters.store.medusa.api import Api, Record
+from adapters.store.medusa.turns import Turns
 from adapters.store.medusa.values import Refused
 from daemon.errors import Retry, StoreError
 
@@ -29,6 +30,7 @@ class Shop:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self.turns = Turns()
         self._known: dict[str, tuple[float, Any]] = {}
         self._apart = False
 

@@ -64,6 +64,10 @@ class Stock:
 
     async def apply(self, patches: Sequence[Patch]) -> list[Outcome]:
         """Write levels, and whether a variant may be sold without stock."""
+        async with self._shop.turns.stock():
+            return await self._apply(patches)
+
+    async def _apply(self, patches: Sequence[Patch]) -> list[Outcome]:
         locations = await self._locations()
         found = await self._shop.variants((str(patch.identity["sku"]) for patch in patches), _FIELDS)
         outcomes: list[Outcome] = []
