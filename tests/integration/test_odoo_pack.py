@@ -9,7 +9,7 @@ import pytest
 
 from daemon.preflight import examine
 from tests.conftest import Database
-from tests.integration.odoo import Reader, number, oracle, restore, shown
+from tests.integration.odoo import KITS, Reader, number, oracle, restore, shown
 
 pytestmark = pytest.mark.newest
 
@@ -293,7 +293,11 @@ async def test_every_rule_can_be_planned_with_every_switch(odoo: Database) -> No
         create table product_attribute_value (id int primary key, attribute_id int, name jsonb);
         create publication erpsyncd;
     """)
-    switches = 'currency_rates = true\ncarriers = true\nattributes = true\ninvoice_partner = true\nimage_url = "x"'
+    await odoo.execute(KITS)
+    switches = (
+        "currency_rates = true\ncarriers = true\nattributes = true\ninvoice_partner = true\nkits = true\n"
+        'image_url = "x"\nsellable = "forecast"'
+    )
     async with Reader(odoo, switches) as reader:
         for table in reader.config.watched_tables():
             await odoo.execute(f"alter publication erpsyncd add table {table}")
