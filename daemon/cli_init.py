@@ -17,6 +17,7 @@ import typer
 
 from daemon import config as configuration
 from daemon.config import Dsn
+from daemon.config.pack import packs_for
 from daemon.config.problems import InvalidConfigError, suggestion
 from daemon.errors import ConfigError
 
@@ -88,6 +89,10 @@ def init(
         )
     source = _dsn(dsn)
     schema = asyncio.run(_look(source))
+    for name, title in packs_for(schema.tables):
+        _say(
+            f'These are tables of {title}: pack = "{name}" under [erp] maps it whole. What follows is for what it lacks.'
+        )
     named = _named(tables or [], schema)
     if not tables:
         named = _chosen(schema, asking)

@@ -7,7 +7,7 @@ mistake is told at its place, an option's in config.toml, a query's in the pack'
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -37,6 +37,10 @@ class PackFile(Section):
 
     title: Word = Field(description="The ERP, for people.")
     tested: tuple[Word, ...] = Field(min_length=1, description="Versions of the ERP that it was tested on.")
+    signs: tuple[Word, ...] = Field(
+        default=(),
+        description='Tables that this ERP alone has together, "schema.table": `erpsyncd init` names the pack.',
+    )
     option: dict[str, Option] = Field(default_factory=dict, description="What config.toml may set in [erp.options].")
     index: tuple[Index, ...] = Field(default=(), description="Indexes that `erpsyncd doctor` looks for.")
     entity: dict[str, Any] = Field(min_length=1, description="Tables as in config.toml.")
@@ -87,6 +91,17 @@ def pack_names() -> list[str]:
     if not root.is_dir():
         return []
     return sorted(entry.name for entry in root.iterdir() if entry.joinpath(PACK_FILE).is_file())
+
+
+def packs_for(tables: Collection[str]) -> list[tuple[str, str]]:
+    """Name and title of each pack whose signs are all among these tables, `schema.table`."""
+    found = []
+    for name in pack_names():
+        text = importlib.resources.files("adapters").joinpath("erp", name, PACK_FILE).read_text(encoding="utf-8")
+        file = PackFile.model_validate(parse(text, f"{name}/{PACK_FILE}").data)
+        if file.signs and set(file.signs) <= set(tables):
+            found.append((name, file.title))
+    return found
 
 
 def pack_of(own: Text) -> tuple[Pack | None, list[Problem]]:

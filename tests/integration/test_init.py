@@ -20,6 +20,7 @@ import pytest
 from tests.conftest import Database
 from tests.doubles.shop import Shop
 from tests.integration.harness import REPO, TOKEN, Daemon
+from tests.integration.odoo import restore
 from tests.integration.prepared import demo_erp, erpsyncd, psql, with_roles, written
 from tests.integration.stage import Stage, sql_connection
 
@@ -228,6 +229,17 @@ async def test_at_a_terminal_it_asks_and_asks_again_where_no_table_has_that_name
     assert sorted(made["entity"]) == ["price", "stock"]
     assert "t.what_it_costs as amount" in made["entity"]["price"]["sql"]
     assert made["store"]["main"]["url"] == "https://shop.example/api"
+
+
+async def test_the_tables_of_an_erp_that_has_a_pack_are_known(database: Database, tmp_path: Path) -> None:
+    asked = ("init", "--dsn", database.dsn, "-o", "-", "--entity")
+    await database.execute("create table item (id bigint primary key, sku text, on_hand int)")
+    ran = await erpsyncd(*asked, "stock=item")
+    assert (ran.code, ran.err) == (0, "")
+    await restore(database)
+    ran = await erpsyncd(*asked, "stock=item")
+    assert ran.code == 0
+    assert 'These are tables of Odoo 18: pack = "odoo" under [erp] maps it whole.' in ran.err
 
 
 async def test_the_database_is_only_looked_at(database: Database, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from hypothesis import strategies as st
 
 from daemon.config import Config, InvalidConfigError, dump_redacted, load_text
 from daemon.config.options import Option, TemplateError, literal, render
+from daemon.config.pack import packs_for
 from daemon.config.values import SQL_QUIET
+
+DATA = Path(__file__).parent.parent / "data"
 
 PACK = """title = "Tiny ERP"
 tested = ["1.0"]
@@ -283,3 +288,12 @@ def test_sections_nest() -> None:
         assert render(text, {"a": a, "b": b}, options, {}) == made
     with pytest.raises(TemplateError):
         render("{{#a}}{{#b}}{{/a}}{{/b}}", {"a": False, "b": False}, options, {})
+
+
+@pytest.mark.parametrize(("name", "dump"), [("odoo", "odoo18/odoo18.sql.gz"), ("tryton", "tryton/tryton82.sql.gz")])
+def test_an_erp_is_known_by_its_tables_and_not_by_a_part_of_them(name: str, dump: str) -> None:
+    text = gzip.decompress((DATA / dump).read_bytes()).decode()
+    tables = {f"public.{table}" for table in re.findall(r"^CREATE TABLE public\.(\w+) ", text, re.MULTILINE)}
+    assert [found for found, _ in packs_for(tables)] == [name]
+    shared = {"public.stock_move", "public.stock_location", "public.product_template", "public.product_product"}
+    assert packs_for(tables & shared) == []
