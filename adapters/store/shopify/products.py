@@ -1,5 +1,4 @@
-"""Which product a content document is about, read with its texts and all of its media: by the SKU of a variant, by the
-product's handle, or by a unique metafield.
+"""Which product a content document is about: by a variant's SKU, the product's handle, or a unique metafield.
 
 Invariant: a product is read in the call that writes it, and named as the document names it; nothing here is remembered but
 what `Articles` proves with each reading.
