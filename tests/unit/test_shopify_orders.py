@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections import Counter
@@ -270,6 +271,21 @@ async def test_returns_and_shipments_without_a_piece_are_not_fulfilled(shop: Sho
         assert (await one(store, patch)).error == ""
         assert [each.lines for each in made.fulfilments] == [{"A": 2}]
     await no_drift(store, patch)
+
+
+async def test_orders_of_a_batch_do_not_wait_for_each_other(shop: ShopifyShop, store: Store) -> None:
+    patches = []
+    for number in range(1001, 1009):
+        shop.add_order(f"#{number}", {"A": 1}, {"B": 1}, {"C": 1}, {"D": 1}, {"E": 1}, {"F": 1})
+        patches.append(order(str(number), "shipped", shipment("S-1", dict.fromkeys("AF", 1), number=f"T{number}")))
+    hold = faults.Hold(after_write=True)
+    shop.inject(hold, entity="erpsyncdFulfilmentCreate", calls=1)
+    call = asyncio.create_task(store.apply("order_status", patches))
+    await shop.until(lambda: len(shop.writes("erpsyncdFulfilmentCreate")) == 15)  # one order waits
+    hold.release()
+    assert {(o.status, o.error) for o in await call} == {(Status.OK, "")}
+    assert [shipped(made) for made in shop.orders.values()] == [Counter("AF")] * 8
+    await no_drift(store, *patches)
 
 
 async def test_what_was_undone_in_the_shop_is_drift_and_is_mended(shop: ShopifyShop, store: Store) -> None:

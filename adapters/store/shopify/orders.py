@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from adapters.store.loan import Memory, Pace
@@ -23,10 +24,12 @@ from adapters.store.shopify.media import job_ended
 from adapters.store.shopify.options import Options
 from adapters.store.shopify.results import Fault, Results, faults_of, settle
 from adapters.store.shopify.shipments import Begun, Book, Lacking, Shipment
-from adapters.store.shopify.work import NotYet, Refused
+from adapters.store.shopify.work import NotYet, Refused, few
 from daemon.drift import differing
 from daemon.model import Fields, Patch, Status
 
+AT_A_TIME: Final = 4
+"""Orders that are on their way; each may take several requests."""
 CANCELLED_WITHIN: Final = 30.0
 
 
@@ -72,14 +75,17 @@ class Orders:
             else:
                 results.refuse(by_name[name], why)
         rows: list[Row] = []
-        for name, node in sorted(read.items()):
+
+        async def bring(name: str, node: Json) -> None:
             try:
                 rows.append(await self._bring(by_name[name], name, node))
             except Refused as why:
                 results.refuse(by_name[name], str(why))
             except NotYet as why:
                 results.later(by_name[name], str(why))
-        await self._save(rows, results)
+
+        await few((partial(bring, name, node) for name, node in sorted(read.items())), AT_A_TIME)
+        await self._save(sorted(rows, key=lambda row: row.name), results)
 
     # -- one order
 
@@ -211,7 +217,7 @@ class Orders:
 
     async def _fulfilment_orders(self, id_: str) -> list[Json]:
         found: list[Json] = []
-        async for one in self._inner(orders.FULFILMENT_ORDERS, ("order", "fulfillmentOrders"), {"order": id_}, 20):
+        async for one in self._inner(orders.FULFILMENT_ORDERS, ("order", "fulfillmentOrders"), {"order": id_}, 5):
             lines = one["lineItems"]
             if lines["pageInfo"]["hasNextPage"]:
                 more = self._inner(
