@@ -31,6 +31,7 @@ SMALLEST: dict[str, Key] = {
 
 _LOCAL_EPOCH = dt.datetime(2000, 1, 1)  # noqa: DTZ001 -- a timestamp without time zone has none
 _EPOCH = _LOCAL_EPOCH.replace(tzinfo=dt.UTC)
+_SEEN = "erpsyncd.seen"  # a column that no query of a mapping gives
 _LONG = 400  # digits of a whole number from which on Python refuses, or takes its time, to make an int of it
 
 _NO_TLS = "rejected SSL upgrade"  # all that the driver says of a server that speaks no TLS
@@ -301,6 +302,17 @@ class Erp:
     async def read(self, where: str, sql: str, keys: Sequence[Key]) -> list[asyncpg.Record]:
         """The rows of an entity's projection for these keys."""
         return await self.fetch(where, sql, keys)
+
+    async def read_seeing(
+        self, where: str, sql: str, keys: Sequence[Key]
+    ) -> tuple[list[dict[str, Any]], Snapshot | None]:
+        """The same rows together with the snapshot that gave them; None where no row is there to bring it."""
+        # the query begins in the first line, so that errors name its own lines; a comment at its end stays there
+        seeing = f'select q.*, (select pg_current_snapshot()::text) "{_SEEN}" from ({sql}\n) q'  # noqa: S608 -- the mapping's
+        rows = await self.fetch(where, seeing, keys)
+        found = [dict(row) for row in rows]
+        seen = [row.pop(_SEEN) for row in found]
+        return found, Snapshot.parse(seen[0]) if seen else None
 
     async def keys(self, where: str, sql: str, values: Sequence[Key]) -> set[Key]:
         """The keys that a watch's query gives for column values; NULLs are left out."""

@@ -40,7 +40,6 @@ from daemon.walevents import (
 from daemon.walstream import WalStream
 
 _INTEGERS = (20, 21, 23)  # int8, int2, int4
-_SLICE_S = 0.004  # decoding gives the loop back after this long
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ from daemon.stateschema import migrate
 T = TypeVar("T")
 
 _RETRY_S = 1.0
-_GATHER_S = 0.005  # operations that follow closely share a transaction; only the confirmed position waits for it
+_GATHER_S = 0.05  # operations share a transaction with what follows, or a call that leaves; the position waits for it
 _SURROUNDINGS = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,

@@ -1,19 +1,46 @@
 """The ERP's word on some keys: their rows read now and made into documents.
 
-Invariant: nothing is read before every transaction that marked it is visible, and a query that fails for one key's rows
-fails for that key alone; the others are found by halving.
+Invariant: what is read of a key was read in a snapshot that sees every transaction which marked it, and a query that fails
+for one key's rows fails for that key alone; the others are found by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
-from daemon.errors import MappingError
+from daemon.errors import MappingError, SourceError
 from daemon.mapping import Documents, Mapper
-from daemon.model import Claim, Key
+from daemon.model import Claim, Key, Snapshot
+
+_FEW = 100  # keys up to which rows bring their snapshot along: each row has it, and it may be long
+
+
+async def read_claimed(
+    erp: Erp, dirty: DirtySet, entity: Entity, mapper: Mapper, claims: Mapping[Key, Claim]
+) -> tuple[set[Key], dict[Key, Documents], dict[Key, MappingError]]:
+    """The keys whose transactions are not visible yet, and of the others what `read_documents` gives. Mostly one question
+    to the ERP, whose rows bring their snapshot along."""
+    if len(claims) <= _FEW and ";" not in entity.sql and any(claim.xids for claim in claims.values()):
+        with contextlib.suppress(MappingError, SourceError):  # the plain query says it in its own words, key by key
+            rows, snapshot = await erp.read_seeing(f"entity.{entity.name}.sql", entity.sql, list(claims))
+            if snapshot is not None:
+                dirty.saw(snapshot)
+                good, bad = mapper.documents(rows)
+                hidden = _hidden(claims.values(), snapshot)
+                for key in hidden:
+                    good.pop(key, None)
+                    bad.pop(key, None)
+                return hidden, good, bad
+    hidden = await hidden_keys(erp, dirty, claims.values())
+    keys = [key for key in claims if key not in hidden]
+    if not keys:
+        return hidden, {}, {}
+    good, bad = await read_documents(erp, entity, mapper, keys)
+    return hidden, good, bad
 
 
 async def hidden_keys(erp: Erp, dirty: DirtySet, claims: Iterable[Claim]) -> set[Key]:
@@ -23,7 +50,11 @@ async def hidden_keys(erp: Erp, dirty: DirtySet, claims: Iterable[Claim]) -> set
         return set()
     snapshot = await erp.snapshot()
     dirty.saw(snapshot)
-    return {claim.key for claim in waiting if not all(snapshot.sees(xid) for xid in claim.xids)}
+    return _hidden(waiting, snapshot)
+
+
+def _hidden(claims: Iterable[Claim], snapshot: Snapshot) -> set[Key]:
+    return {claim.key for claim in claims if not all(map(snapshot.sees, claim.xids))}
 
 
 async def read_documents(

@@ -20,8 +20,8 @@ from daemon.demo.embedded import Cluster
 from daemon.erp import Erp
 from daemon.errors import MappingError, SourceError
 from daemon.mapping import Documents, Mapper
-from daemon.model import Key, Missing
-from daemon.truth import read_documents
+from daemon.model import Claim, Key, Missing, Snapshot
+from daemon.truth import read_claimed, read_documents
 
 pytestmark = pytest.mark.newest
 
@@ -55,11 +55,26 @@ async def erp(dsn: str) -> AsyncIterator[Erp]:
     await erp.close()
 
 
+class Eyes:
+    """In place of the dirty set: the snapshots that it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[Snapshot] = []
+
+    def saw(self, snapshot: Snapshot) -> None:
+        self.seen.append(snapshot)
+
+
 async def read(erp: Erp, sql: str, keys: list[Key]) -> tuple[dict[Key, Documents], dict[Key, MappingError]]:
-    """Rows by the entity's query, as a worker reads them."""
+    """Rows by the entity's query, as a worker reads them: those of fresh changes together with their snapshot."""
     entity = Entity.model_construct(name="thing", sql=sql)
     mapper = Mapper("custom", ("key",), {}, Missing.UNPUBLISH, "entity.thing")
-    return await read_documents(erp, entity, mapper, keys)
+    good, bad = await read_documents(erp, entity, mapper, keys)
+    claims = {key: Claim(key, 1, frozenset((1,))) for key in keys}
+    hidden, same, also_bad = await read_claimed(erp, Eyes(), entity, mapper, claims)  # type: ignore[arg-type]
+    assert (hidden, same) == (set(), good)
+    assert {key: str(error) for key, error in also_bad.items()} == {key: str(error) for key, error in bad.items()}
+    return good, bad
 
 
 async def shown(erp: Erp, expression: str) -> Any:

@@ -1,0 +1,113 @@
+"""The truth of claimed keys on a real server: which of them may be read is told by the snapshot that gave the rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import asyncpg
+import pytest
+
+from daemon.config.entity import Entity
+from daemon.erp import Erp
+from daemon.errors import SourceError
+from daemon.mapping import Mapper
+from daemon.model import Claim, Key, Missing, Snapshot, Xid
+from daemon.truth import read_claimed
+from tests.conftest import Database
+
+SQL = "select id as key, said from note where id = any($1)"
+
+
+@dataclass
+class Ground:
+    erp: Erp
+    writer: asyncpg.Connection
+    seen: list[Snapshot] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def saw(self, snapshot: Snapshot) -> None:
+        self.seen.append(snapshot)
+
+    async def xid(self) -> Xid:
+        """The transaction that the writer has open."""
+        return int(await self.writer.fetchval("select pg_current_xact_id()::text"))
+
+    async def read(self, marks: dict[Key, Xid], sql: str = SQL) -> tuple[set[Key], dict[Key, str]]:
+        """Keys that are hidden, and what the others say."""
+        claims = {key: Claim(key, 1, frozenset((xid,))) for key, xid in marks.items()}
+        entity = Entity.model_construct(name="note", sql=sql)
+        mapper = Mapper("custom", ("key",), {}, Missing.UNPUBLISH, "entity.note")
+        hidden, good, bad = await read_claimed(self.erp, self, entity, mapper, claims)  # type: ignore[arg-type]
+        assert not bad
+        return hidden, {key: made[str(key)].fields["said"] for key, made in good.items()}
+
+
+@pytest.fixture
+async def ground(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ground]:
+    await database.execute(
+        "create table note (id bigint primary key, said text); insert into note select n, 'old' from generate_series(1, 300) n"
+    )
+    erp = Erp(database.dsn, connections=1, statement_timeout_s=20)
+    await erp.open()
+    made = Ground(erp, await database.connect())
+    fetch = erp.fetch
+
+    async def counted(where: str, sql: str, *args: object) -> list[asyncpg.Record]:
+        made.asked.append(sql)
+        return await fetch(where, sql, *args)
+
+    monkeypatch.setattr(erp, "fetch", counted)
+    yield made
+    await erp.close()
+
+
+async def test_fresh_changes_are_read_in_one_question(ground: Ground) -> None:
+    assert await ground.read({1: 3, 2: 3}) == (set(), {1: "old", 2: "old"})
+    assert len(ground.asked) == 1
+    assert ground.seen[0].sees(3)
+
+
+async def test_a_key_whose_transaction_is_open_is_not_read_and_the_others_are(ground: Ground) -> None:
+    async with ground.writer.transaction():
+        await ground.writer.execute("update note set said = 'new' where id = 2")
+        xid = await ground.xid()
+        assert await ground.read({1: 3, 2: xid, 3: 3}) == ({2}, {1: "old", 3: "old"})
+    assert await ground.read({2: xid}) == (set(), {2: "new"})
+
+
+async def test_a_key_without_rows_is_told_apart_from_one_that_cannot_be_seen_yet(ground: Ground) -> None:
+    async with ground.writer.transaction():
+        await ground.writer.execute("insert into note values (1000, 'new')")
+        xid = await ground.xid()
+        assert await ground.read({1000: xid}) == ({1000}, {})
+        assert await ground.read({1000: xid, 2000: 3}) == ({1000}, {})
+    assert await ground.read({1000: xid, 2000: 3}) == (set(), {1000: "new"})
+
+
+async def test_many_keys_do_not_each_bring_the_snapshot(ground: Ground) -> None:
+    """It names every running transaction."""
+    hidden, found = await ground.read(dict.fromkeys(range(1, 201), 3))
+    assert not hidden
+    assert len(found) == 200
+    assert len(ground.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        SQL + "  -- as the shop shows them",
+        SQL + ";",
+        SQL + "; -- as the shop shows them",
+        SQL + " order by said limit 100",
+        "with mine as (select * from note where id = any($1)) select id as key, said from mine",
+        "select id as key, said from note where id = any($1) union all select 0, ';' where false",
+    ],
+)
+async def test_a_query_is_read_however_it_ends(ground: Ground, sql: str) -> None:
+    assert await ground.read({1: 3, 2: 3}, sql) == (set(), {1: "old", 2: "old"})
+
+
+async def test_what_is_wrong_with_a_query_is_said_in_its_own_lines(ground: Ground) -> None:
+    with pytest.raises(SourceError, match="line 2 of the query"):
+        await ground.read({1: 3}, "select id as key, said\nfrom notes where id = any($1)")
