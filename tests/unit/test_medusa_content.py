@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -112,6 +113,38 @@ async def test_a_field_that_is_not_said_stays_and_a_null_empties_what_may_be_emp
     await taken(store, content("A", description_html=None))
     product = shop.products[product["id"]]
     assert (product["title"], product["description"], product["subtitle"]) == ("Theirs", None, "theirs")
+
+
+async def test_what_is_sent_once_stays_and_what_a_document_lost_goes(shop: Medusa, store: Store) -> None:
+    tools = shop.category("Tools")
+    product = shop.product("A")
+    images = [{"url": "https://i.example/a.jpg"}]
+    await taken(
+        store, content("A", title="x", attributes={"din": "933"}, series="M8", images=images, categories=["Tools"])
+    )
+    later = content("A", title="y")
+    later = dataclasses.replace(later, changed=frozenset({"title", "series"}))
+    assert (await outcome(store, later)).status is Status.OK
+    product = shop.products[product["id"]]
+    assert (len(product["images"]), product["categories"]) == (1, [tools])
+    held = product["metadata"]["erpsyncd_content"]
+    assert (held["attributes"], held["categories"], "series" in held) == ({"din": "933"}, ["Tools"], False)
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+async def test_nothing_of_images_and_categories_takes_away_what_came_from_here_only(
+    shop: Medusa, store: Store, nothing: Any
+) -> None:
+    sale, tools = shop.category("Sale"), shop.category("Tools")
+    theirs = {"id": "img", "url": "https://i.example/theirs.jpg", "rank": 0}
+    product = shop.product("A", images=[theirs], categories=[sale])
+    await taken(store, content("A", title="x", images=nothing, categories=nothing))
+    assert shop.products[product["id"]]["images"] == [theirs]
+    await taken(store, content("A", title="x", images=[{"url": "https://i.example/a.jpg"}], categories=["Tools"]))
+    assert shop.products[product["id"]]["categories"] == [tools, sale]
+    await taken(store, content("A", title="x", images=nothing, categories=nothing))
+    product = shop.products[product["id"]]
+    assert (product["images"], product["categories"]) == ([], [sale])
 
 
 async def test_a_product_that_did_not_come_from_here_shows_no_document(shop: Medusa, store: Store) -> None:

@@ -93,17 +93,18 @@ class Content:
         row |= {place: text for place, text in texts.items() if text is not None or place in _EMPTY}
         if before.get(_UNPUBLISHED):
             row["status"] = "published"
-        said = {name: value for name, value in fields.items() if name not in (*_TEXTS, "sku", "locale")}
-        if fields.get("images") is not None:
-            urls = [await self._images.url(image) for image in in_order(fields["images"])]
+        # a field that is sent once only is absent later, and stays; one that the document lost is among the changed ones
+        said = {name: of for name, of in before.items() if name not in patch.changed and name != _UNPUBLISHED}
+        said |= {name: value for name, value in fields.items() if name not in (*_TEXTS, "sku", "locale")}
+        if fields.get("images") or ("images" in fields and before.get(_URLS)):
+            urls = [await self._images.url(image) for image in in_order(fields["images"] or [])]
             held = {image.get("url"): image["id"] for image in reversed(product.get("images") or [])}
-            row["images"] = [
-                {"url": url, **({"id": held.pop(url)} if url in held else {})} for url in urls
-            ]  # an id once: of several alike the others are made
+            # an id once: of several alike the others are made
+            row["images"] = [{"url": url, **({"id": held.pop(url)} if url in held else {})} for url in urls]
             row["thumbnail"] = urls[0] if urls else None
             said[_URLS] = urls
-        if fields.get("categories") is not None or before.get("categories"):
-            row["categories"] = self._categories(fields.get("categories") or [], before, product, categories)
+        if fields.get("categories") or ("categories" in fields and before.get("categories")):
+            row["categories"] = self._categories(fields["categories"] or [], before, product, categories)
         row["metadata"] = {self._key: said}
         return row
 
