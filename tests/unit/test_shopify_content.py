@@ -255,6 +255,12 @@ async def test_content_that_goes_makes_a_draft_and_comes_back(shop: ShopifyShop,
     assert (await one(store, patch)).status is Status.OK
     assert product.status == "ACTIVE"
     await no_drift(store, patch)
+    for theirs, hidden in (("UNLISTED", "DRAFT"), ("DRAFT", "DRAFT"), ("ARCHIVED", "ARCHIVED")):
+        product.status = theirs
+        assert (await one(store, gone("A"))).status is Status.OK
+        assert product.status == hidden
+        assert (await one(store, patch)).status is Status.OK
+        assert product.status == theirs, "the shop's people decided that"
 
 
 @pytest.mark.parametrize(

@@ -140,17 +140,17 @@ class Contents:
         if patch.fields is None:
             if not said.get("sku") or texts.hidden(node):
                 return {"id": node["id"]}, {}
-            gone = {"sku": said["sku"], "unpublished": True}
+            gone = {"sku": said["sku"], "unpublished": node["status"]}
             change = texts.product_input(node["id"], {}, {texts.CONTENT: gone}, namespace)
-            return change | {"status": "DRAFT"}, {}
+            return change | ({"status": "DRAFT"} if node["status"] in texts.ON_SALE else {}), {}
         wish = texts.wanted(patch.fields)
         shown = texts.shown_lists(node)
         metafields = {n: v for n, v in texts.listed(patch.fields).items() if not same(v or None, shown[n] or None)}
         if not same(record := texts.record(patch.fields), said):
             metafields[texts.CONTENT] = record
         change = texts.product_input(node["id"], texts.differs(wish, texts.own(node)), metafields, namespace)
-        if said.get("unpublished") and node["status"] == "DRAFT":
-            change["status"] = "ACTIVE"
+        if said.get("unpublished") in texts.ON_SALE and node["status"] == "DRAFT":
+            change["status"] = said["unpublished"]
         return change, wish
 
     async def _update(self, rows: Sequence[tuple[Patch, Json, Json, dict[str, str]]], results: Results) -> None:

@@ -1,4 +1,4 @@
-"""`[store.<name>.options]` of a shop: which location and price list the ERP's names mean.
+"""`[store.<name>.options]` of a shop: what the ERP's names and words mean there.
 
 Invariant: what the ERP calls by a name is looked up here or in the shop by an exact key, never guessed. An option that is
 not known, or that an entity needs and lacks, is refused before any call, with its place.

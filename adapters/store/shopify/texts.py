@@ -19,6 +19,8 @@ from daemon.model import Fields
 
 CONTENT: Final = "content"
 """Key of the metafield that says which document the product shows."""
+ON_SALE: Final = ("ACTIVE", "UNLISTED")
+"""Statuses of a product that can be bought; it gets its own back when its content comes back."""
 _PLAIN: Final[Mapping[str, str]] = {"title": "title", "description_html": "descriptionHtml", "handle": "handle"}
 _SEO: Final[Mapping[str, str]] = {"seo_title": "title", "seo_description": "description"}
 _LISTED: Final = ("attributes", "categories")
