@@ -15,7 +15,7 @@ help:
 	@echo 'make e2e     real storefronts from npm, installed apart and kept in ~/.cache/erpsyncd, behind a real ERP schema'
 	@echo 'make e2e-tryton  business events in a real Tryton, which is installed apart and kept in ~/.cache/erpsyncd'
 	@echo 'make soak    many seeded runs of faults under load: ERPSYNCD_SEEDS=2000 make soak, ERPSYNCD_SEED=17 to repeat'
-	@echo 'make bench   measurements beside peers: make bench ARGS="ingest latency idle storm"'
+	@echo 'make bench   measurements beside peers: make bench ARGS="ingest latency idle erpcost storm"'
 	@echo 'make lint    style, types, direction of imports'
 	@echo 'make clean   remove what the others made'
 

@@ -1,4 +1,5 @@
-"""`python -m benchmarks [ingest latency idle storm catalogue extracts]`: run, print a table, keep it in benchmarks/results."""
+"""Run what is named, print a table, keep it in benchmarks/results:
+`python -m benchmarks [ingest latency idle erpcost storm behind scale catalogue extracts]`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batches, idle, ingest, latency, storm
+from benchmarks import batches, behind, erpcost, idle, ingest, latency, scale, storm
 
 GOALS = {
     "keys dirty before: wall ratio": "<= 0.6",
@@ -31,6 +32,9 @@ GOALS = {
     "idle daemon % of a core": "< 1",
     "compare peak RSS MB": "<= 300",
     "stock p99 ratio": "<= 1.5",
+    "events beside updated_at": "<= 0.1",
+    "events beside full compare": "<= 0.1",
+    "state file MB": "<= 1000",
     "csv peak RSS MB": "< 200",
     "csv.zst peak RSS MB": "< 200",
     "parquet peak RSS MB": "< 200",
@@ -38,7 +42,7 @@ GOALS = {
 
 
 def main(names: list[str]) -> None:
-    names = names or ["ingest", "latency", "idle", "storm"]
+    names = names or ["ingest", "latency", "idle", "erpcost", "storm"]
     results: dict[str, Any] = {"machine": platform.platform(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if "ingest" in names:
         results["ingest"] = ingest.run()
@@ -48,9 +52,15 @@ def main(names: list[str]) -> None:
         results["latency 50/s"] = uvloop.run(latency.run(50, 30))
     if "idle" in names:
         results["idle"] = uvloop.run(idle.run())
+    if "erpcost" in names:
+        results["erpcost"] = uvloop.run(erpcost.run())
     for size in (10_000, 100_000, 1_000_000):
         if "storm" in names or f"storm{size}" in names:
             results[f"storm {size}"] = uvloop.run(storm.run(size))
+    if "behind" in names:
+        results["behind"] = uvloop.run(behind.run())
+    grown = [uvloop.run(scale.run(size)) for size in scale.SIZES] if "scale" in names else []
+    results.update({f"scale {found['items']}": found for found in grown})
     if "catalogue" in names:
         results["catalogue"] = uvloop.run(batches.catalogue())
     if "extracts" in names:
@@ -63,7 +73,10 @@ def main(names: list[str]) -> None:
     Console().print(table)
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    (folder / f"{results['at'].replace(':', '')}.json").write_text(json.dumps(results, indent=2))
+    name = results["at"].replace(":", "")
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=2))
+    if grown:
+        scale.plot(grown, folder / f"{name}-scale.svg")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def peak_rss_mb(pid: int) -> float:
 
 
 def tree_cpu_s(pid: int) -> float:
-    """CPU seconds of a process and of all below it that live."""
-    total = cpu_s(pid)
+    """CPU seconds of a process of one thread and of all below it that live, to the nanosecond."""
+    total = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
     children = Path(f"/proc/{pid}/task/{pid}/children")
     for child in children.read_text().split() if children.exists() else []:
         with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""Ingest: a backlog in the slot becomes durable marks and a confirmed position, beside pg_recvlogical on a copy of the slot.
+"""Ingest: a backlog in the slot becomes durable marks and a confirmed position, beside peers that read copies of the slot.
 
-Invariant: both read the same log from the same server in the same run; ours counts as done only when the position behind
+Invariant: all read the same log from the same server in the same run; ours counts as done only when the position behind
 the last row is durable.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
+from benchmarks import debezium
 from daemon.demo.embedded import Cluster
 from daemon.dirtyset import DirtySet
 from daemon.erp import Erp
@@ -40,7 +41,7 @@ async def _prepare(cluster: Cluster, rows: int) -> str:
         create table stock_level (item_id bigint primary key, on_hand numeric, note text);
         insert into stock_level select g, 0, 'a note' from generate_series(1, {KEYS}) g;
         create publication erpsyncd for table stock_level""")
-    for slot in ("peer", "psycopg2", "dirty", "clean"):
+    for slot in ("peer", "psycopg2", "debezium", "dirty", "clean"):
         await connection.execute("select pg_create_logical_replication_slot($1, 'pgoutput')", slot)
     await connection.execute(f"""
         do $$ begin for i in 0..{rows // 100 - 1} loop
@@ -121,7 +122,9 @@ async def _ours(cluster: Cluster, slot: str, end: str) -> tuple[float, float]:
             dirty.mark(_QUEUE, set(range(1, KEYS + 1)), 1)
             await state.settle()
         rule = Rule("stock", "public.stock_level", "item_id", "bigint", (_QUEUE,))
-        ingest = Ingest(Router([rule]), dirty, state, RowIndex(state), Metrics(), erp.snapshot, lambda *_: None)
+        ingest = Ingest(
+            Router([rule]), dirty, state, RowIndex(state), Metrics(), erp.snapshot, lambda *_: None, lambda _: None
+        )
         stream, target = WalStream(), parse_lsn(end)
         used, start = time.process_time(), time.perf_counter()
         await stream.open(cluster.dsn(), slot, "erpsyncd", 0)
@@ -150,10 +153,13 @@ def run(rows: int = 1_000_000) -> dict[str, Any]:
             peer = _peer(cluster, end)
             other = _psycopg2(cluster, end)
             clean = runner.run(_ours(cluster, "clean", end))
+        java = debezium.measure(cluster.dsn(), "debezium", rows) if debezium.here() else None
     for name, (wall, cpu) in {"peer": peer, "keys dirty before": dirty, "keys clean before": clean}.items():
         figures[f"{name}: wall s"], figures[f"{name}: cpu s"] = round(wall, 2), round(cpu, 2)
-    if other is not None:
-        figures["psycopg2: wall s"], figures["psycopg2: cpu s"] = round(other[0], 2), round(other[1], 2)
+    for name, found in {"psycopg2": other, "Debezium's engine": java}.items():
+        if found is not None:
+            figures[f"{name}: wall s"], figures[f"{name}: cpu s"] = round(found[0], 2), round(found[1], 2)
+            figures[f"{name}: wall beside ours"] = round(found[0] / clean[0], 1)
     for name, (wall, cpu) in {"keys dirty before": dirty, "keys clean before": clean}.items():
         figures[f"{name}: wall ratio"], figures[f"{name}: cpu ratio"] = (
             round(wall / peer[0], 2),

@@ -1,4 +1,4 @@
-"""Storm: one transaction changes every price while stock trickles; and scale: a comparison that finds nothing changed.
+"""Storm: one transaction changes every price while stock trickles.
 
 Invariant: stock latency is sampled from the first commit of the storm until the last price is acknowledged; memory is the
 process's highest resident set.
@@ -12,59 +12,20 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks import ground
+from benchmarks import ground, scale
 from daemon.demo.embedded import Cluster
 
 
 async def run(items: int, trickle: int = 20) -> dict[str, Any]:
     """Load, restart without changes compared anew, then the storm."""
-    names = ["stock", "price"]
-    with ground.store() as url, Cluster(settings={"max_slot_wal_keep_size": "16GB", "max_wal_size": "8GB"}) as cluster:
+    with ground.store() as url, Cluster(settings=scale.SETTINGS) as cluster:
         connection = await asyncpg.connect(cluster.dsn())
         await ground.schema(connection, items)
-        config = ground.configuration(
-            cluster.dsn(),
-            url,
-            ground.entity("stock", "stock", ground.STOCK_SQL, "stock_level"),
-            ground.entity("price", "price", ground.PRICE_SQL, "price"),
-            names=names,
-        )
-        async with ground.daemon(config) as daemon:
-            start = time.perf_counter()
-            await daemon.until(ground.loaded, within=1800)
-            load_s = time.perf_counter() - start
-            load_rss = ground.peak_rss_mb(daemon.pid)
-            state_mb = sum(f.stat().st_size for f in daemon.folder.glob("state.db*")) / 1e6
-            compare = await _compare_again(daemon, connection, items)
-            figures = await _storm(daemon, connection, items, trickle)
+        async with ground.daemon(scale.configuration(cluster.dsn(), url)) as daemon:
+            figures = await scale.load_and_compare(daemon, connection, items)
+            figures |= await _storm(daemon, connection, items, trickle)
         await connection.close()
-    return {
-        "items": items,
-        "first load documents/s": round(2 * items / load_s),
-        "first load peak RSS MB": round(load_rss),
-        "state file MB": round(state_mb),
-        **compare,
-        **figures,
-    }
-
-
-async def _compare_again(daemon: ground.Daemon, connection: asyncpg.Connection, items: int) -> dict[str, Any]:
-    """Stop, make the slot a gap, start: everything is compared and nothing differs."""
-    daemon.stop()
-    while await connection.fetchval("select active from pg_replication_slots where slot_name = 'bench'"):
-        await asyncio.sleep(0.05)
-    await connection.execute("select pg_drop_replication_slot('bench')")
-    daemon.start()
-    before = time.perf_counter()
-    while True:
-        report = await daemon.status()
-        if report is not None and report["source"]["state"] == "streaming":
-            done = [e["unchanged_total"] for e in ground.entities(report).values()]
-            if sum(done) >= 2 * items:
-                break
-        await asyncio.sleep(0.1)
-    took = time.perf_counter() - before
-    return {"unchanged keys/s": round(2 * items / took), "compare peak RSS MB": round(ground.peak_rss_mb(daemon.pid))}
+    return {"items": items, **figures}
 
 
 async def _storm(daemon: ground.Daemon, connection: asyncpg.Connection, items: int, trickle: int) -> dict[str, Any]:
