@@ -44,12 +44,12 @@ class Job(ABC):
         self._wanted = False
         now = clock()
         mark = records.mark(self.name)
-        self.fresh = mark is None
-        """It was never there before."""
         self._last, self._high = mark or (now, None)
         if mark is None:
             records.see(self.name, now)
         self.history = records.newest(self.name, 10)
+        self.fresh = not self.history
+        """It never ran. That it was seen says little: the process that saw it may have ended before anything could run."""
         newest = self.history[0] if self.history else None
         self.open: Run | None = newest if newest is not None and newest.result is Result.RUNNING else None
         self._coming: dt.datetime | None = None
@@ -173,7 +173,7 @@ class Job(ABC):
         return self._begin(asked=False, planned=self._last)
 
     at_first = False
-    """A job that was never there before is due at once."""
+    """A job that never ran is due at once."""
 
     def _begin(self, *, asked: bool, planned: Micros) -> Run | None:
         self._cancelled.clear()

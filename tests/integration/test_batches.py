@@ -21,6 +21,7 @@ import pytest
 import zstandard
 
 from daemon.backfill import SENT_PAGE
+from daemon.errors import EXIT_CONFIG
 from tests.conftest import Database
 from tests.doubles.shop import Hold, Retry
 from tests.integration.harness import LATEST, TOKEN, Daemon, erpsyncd
@@ -52,12 +53,14 @@ every = "30d"
 
 
 @asynccontextmanager
-async def stage_of(database: Database, folder: Path, jobs: str, *, wait: bool = True) -> AsyncIterator[Stage]:
+async def stage_of(
+    database: Database, folder: Path, jobs: str, *, wait: bool = True, schema: str = SCHEMA
+) -> AsyncIterator[Stage]:
     async with Shop(token=TOKEN) as shop:
         text = mapped(database.dsn, shop.url, folder / "state.db", f"{STOCK}\n{CONTENT}\n{jobs}")
         stage = Stage(await sql_connection(database.dsn), shop, Daemon(folder, text), text, database.dsn)
         try:
-            await stage.erp.execute(SCHEMA)
+            await stage.erp.execute(schema)
             async with stage.daemon:
                 if wait:
                     await stage.daemon.until_loaded()
@@ -122,6 +125,20 @@ async def test_content_waits_for_its_job_and_stock_does_not(database: Database, 
         metrics = (await stage.daemon.get("/metrics"))[1]
         assert 'erpsyncd_batch_rows{job="texts"} 60.0' in metrics
         assert (await stage.daemon.status())["batches"]["texts"]["result"] == "done"
+
+
+async def test_a_new_job_runs_at_once_though_the_process_that_saw_it_first_could_not_start(
+    database: Database, tmp_path: Path
+) -> None:
+    yearly = SELDOM.replace('every = "30d"', 'schedule = "0 3 1 1 *"')
+    async with stage_of(
+        database, tmp_path, yearly, schema=SCHEMA.replace("create publication", "-- "), wait=False
+    ) as stage:
+        assert await stage.daemon.wait() == EXIT_CONFIG
+        await stage.erp.execute("create publication erpsyncd for table item")
+        await stage.daemon.start()
+        await stage.daemon.until_loaded()
+        assert (await at_rest(stage, "texts"))["last"]["rows"] == KEYS
 
 
 async def test_a_second_run_of_a_job_is_refused_and_a_cancelled_one_leaves_its_marks(
