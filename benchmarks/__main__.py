@@ -1,5 +1,5 @@
 """Run what is named, print a table, keep it in benchmarks/results:
-`python -m benchmarks [ingest latency idle erpcost storm behind scale catalogue extracts]`."""
+`python -m benchmarks [ingest latency idle erpcost storm behind scale catalogue share extracts]`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batches, behind, erpcost, idle, ingest, latency, scale, storm
+from benchmarks import batches, behind, erpcost, idle, ingest, latency, scale, share, storm
 
+RESULTS = Path(__file__).parent / "results"
 GOALS = {
     "keys dirty before: wall ratio": "<= 0.6",
     "keys clean before: wall ratio": "<= 0.6",
@@ -63,6 +64,9 @@ def main(names: list[str]) -> None:
     results.update({f"scale {found['items']}": found for found in grown})
     if "catalogue" in names:
         results["catalogue"] = uvloop.run(batches.catalogue())
+    if "share" in names:
+        RESULTS.mkdir(exist_ok=True)
+        results["share"] = uvloop.run(share.run(RESULTS / "share.svg"))
     if "extracts" in names:
         results["extracts"] = uvloop.run(batches.extracts())
     table = Table("measurement", "figure", "value", "goal")
@@ -71,12 +75,11 @@ def main(names: list[str]) -> None:
             for figure, value in figures.items():
                 table.add_row(name, figure, str(value), GOALS.get(figure, ""))
     Console().print(table)
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     name = results["at"].replace(":", "")
-    (folder / f"{name}.json").write_text(json.dumps(results, indent=2))
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2))
     if grown:
-        scale.plot(grown, folder / f"{name}-scale.svg")
+        scale.plot(grown, RESULTS / f"{name}-scale.svg")
 
 
 if __name__ == "__main__":

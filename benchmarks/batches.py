@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import asyncpg
 
 from benchmarks import ground
@@ -136,7 +135,7 @@ async def _part(
     writer = asyncio.create_task(stock())
     start = time.perf_counter()
     if rebuilt is not None:
-        await _call(rebuilt, "POST", "/api/batches/catalogue")
+        await rebuilt.call("POST", "/api/batches/catalogue")
     if seconds is not None:
         await asyncio.sleep(seconds)
     elif rebuilt is not None:
@@ -148,7 +147,7 @@ async def _part(
     latency, rss = ground.entities(report)["stock"]["latency_seconds"], ground.peak_rss_mb(daemon.pid)
     if rebuilt is not None and seconds is not None:
         assert (await rebuilt.until(bool))["batches"]["catalogue"]["running"], "the rebuild was too short"
-        await _call(rebuilt, "DELETE", "/api/batches/catalogue")
+        await rebuilt.call("DELETE", "/api/batches/catalogue")
         await rebuilt.until(lambda r: not r["batches"]["catalogue"]["running"])
     for one in running:
         one.stop()
@@ -158,7 +157,7 @@ async def _part(
 async def _killed(daemon: ground.Daemon) -> int:
     """A rebuild, kill -9 in its middle, the rest by the next process; how many documents that one sent."""
     await daemon.until(lambda r: r["source"]["state"] == "streaming" and ground.loaded(r))
-    await _call(daemon, "POST", "/api/batches/catalogue")
+    await daemon.call("POST", "/api/batches/catalogue")
     report = await daemon.until(lambda r: r["batches"]["catalogue"]["running"] and r["batches"]["catalogue"]["total"])
     middle = report["batches"]["catalogue"]["total"] // 2
     await daemon.until(lambda r: (r["batches"]["catalogue"]["done"] or 0) >= middle)
@@ -170,17 +169,6 @@ async def _killed(daemon: ground.Daemon) -> int:
     report = await daemon.until(ground.loaded)
     assert report["batches"]["catalogue"]["result"] == "done"
     return int(report["batches"]["catalogue"]["rows"])
-
-
-async def _call(daemon: ground.Daemon, method: str, path: str) -> Any:
-    headers = {"X-Erpsyncd": "1"}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(method, f"{daemon._url()}{path}", headers=headers) as response,
-    ):
-        answer = await response.json()
-        assert response.status < 400, answer
-        return answer
 
 
 async def extracts(rows: int = 5_000_000) -> dict[str, Any]:

@@ -126,6 +126,16 @@ class Daemon:
         except aiohttp.ClientError:
             return None
 
+    async def call(self, method: str, path: str) -> Any:
+        """A command to the daemon; its answer."""
+        async with (
+            aiohttp.ClientSession(headers={"X-Erpsyncd": "1"}) as session,
+            session.request(method, f"{self._url()}{path}") as response,
+        ):
+            answer = await response.json()
+            assert response.status < 400, answer
+            return answer
+
     async def until(self, condition: Any, within: float = 600.0) -> dict[str, Any]:
         """Wait until the report fulfils a condition."""
         end = time.monotonic() + within

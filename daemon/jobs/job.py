@@ -241,4 +241,4 @@ class Job(ABC):
 
     def _may_work(self, run: Run) -> bool:
         """Whether the window of the day is open, or an operator asked."""
-        return run.asked or self.batch.open_at(dt.datetime.now(dt.UTC))
+        return run.asked or self.batch.open_at(moment(self._clock()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,3 +172,46 @@ async def test_a_store_that_asks_for_less_is_called_less_at_a_time(gate: Gate, s
     with pytest.raises(StoreError):
         await call
     assert gate.allowed == 2
+
+
+class Quick(Store):
+    """Answers at once, and notes when it was called and for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits = Limits(concurrency=4, per_second=50, burst=10)
+        self.at: dict[str, list[float]] = {"stock": [], "content": []}
+
+    async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
+        self.at[entity].append(asyncio.get_running_loop().time())
+        return [Outcome("A", Status.OK)]
+
+
+async def test_the_fast_lane_keeps_its_share_of_a_budget_that_the_batch_lane_wants_whole() -> None:
+    store, loop = Quick(), asyncio.get_running_loop()
+    gate = Gate("shop", store, Metrics([]), fast_share=0.5)  # type: ignore[arg-type]
+    end = loop.time() + 2.0
+
+    async def greedy() -> None:
+        while loop.time() < end:
+            await gate.apply("content", [PATCH], Lane.BATCH)
+
+    async def steady() -> list[float]:
+        """Four fifths of the share: 20 calls a second."""
+        waits, due = [], loop.time()
+        while (due := due + 0.05) < end:
+            await asyncio.sleep(max(due - loop.time(), 0.0))
+            asked = loop.time()
+            await gate.apply("stock", [PATCH], Lane.FAST)
+            waits.append(loop.time() - asked)
+        return waits
+
+    began = loop.time()
+    *_, waits = await asyncio.gather(*(greedy() for _ in range(8)), steady())
+    passed = loop.time() - began
+    assert len(waits) >= 35, "every call that the fast lane asked for"
+    assert statistics.median(waits) < 1 / 50, "it waits for no token that the batch lane took"
+    fast, batch = len(store.at["stock"]), len(store.at["content"])
+    assert fast + batch <= 10 + 50 * passed + 1
+    assert batch <= 5 + 25 * passed + 1, "the batch lane never has more than its own part"
+    assert batch >= 0.6 * 25 * 2.0, "and has all of that, since it is left"
