@@ -44,6 +44,7 @@ GOALS = {
 
 def main(names: list[str]) -> None:
     names = names or ["ingest", "latency", "idle", "erpcost", "storm"]
+    RESULTS.mkdir(exist_ok=True)
     results: dict[str, Any] = {"machine": platform.platform(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     if "ingest" in names:
         results["ingest"] = ingest.run()
@@ -62,20 +63,18 @@ def main(names: list[str]) -> None:
         results["behind"] = uvloop.run(behind.run())
     grown = [uvloop.run(scale.run(size)) for size in scale.SIZES] if "scale" in names else []
     results.update({f"scale {found['items']}": found for found in grown})
-    if "catalogue" in names:
-        results["catalogue"] = uvloop.run(batches.catalogue())
-    if "share" in names:
-        RESULTS.mkdir(exist_ok=True)
-        results["share"] = uvloop.run(share.run(RESULTS / "share.svg"))
-    if "extracts" in names:
-        results["extracts"] = uvloop.run(batches.extracts())
+    lanes = {
+        "catalogue": batches.catalogue,
+        "share": lambda: share.run(RESULTS / "share.svg"),
+        "extracts": batches.extracts,
+    }
+    results.update({name: uvloop.run(part()) for name, part in lanes.items() if name in names})
     table = Table("measurement", "figure", "value", "goal")
     for name, figures in results.items():
         if isinstance(figures, dict):
             for figure, value in figures.items():
                 table.add_row(name, figure, str(value), GOALS.get(figure, ""))
     Console().print(table)
-    RESULTS.mkdir(exist_ok=True)
     name = results["at"].replace(":", "")
     (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2))
     if grown:

@@ -94,7 +94,7 @@ async def catalogue(
         "stock p99 ratio to the control": round(p99["rebuild"] / p99["control"], 2),
         "peak RSS MB alone": round(max(part.rss for part in found["alone"])),
         "peak RSS MB during the rebuild": round(whole.rss),
-        "documents sent after a kill in the middle": rest,
+        "documents of a run that was killed in the middle": rest,
     }
 
 
@@ -155,7 +155,7 @@ async def _part(
 
 
 async def _killed(daemon: ground.Daemon) -> int:
-    """A rebuild, kill -9 in its middle, the rest by the next process; how many documents that one sent."""
+    """A rebuild, kill -9 in its middle, the rest by the next process; how many documents the run counts."""
     await daemon.until(lambda r: r["source"]["state"] == "streaming" and ground.loaded(r))
     await daemon.call("POST", "/api/batches/catalogue")
     report = await daemon.until(lambda r: r["batches"]["catalogue"]["running"] and r["batches"]["catalogue"]["total"])
