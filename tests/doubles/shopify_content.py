@@ -87,6 +87,8 @@ class Catalogue:
         self.search_lags = False
         """The search for files finds nothing yet."""
         self.locales = {"de", "pt-BR"}
+        self.forgets = ""
+        """Key of a metafield that is taken and not kept."""
         self._serial = 5000
 
     def product(self, number: int) -> Product:
@@ -236,6 +238,8 @@ class CatalogueRoot:
         held.seo |= {name: value or None for name, value in (product.get("seo") or {}).items()}
         held.status = product.get("status", held.status)
         for row in product.get("metafields") or ():
+            if row["key"] == self._shop.forgets:
+                continue
             self._shop.metafields[held.id, row["namespace"], row["key"]] = row["value"]
         return {"product": self._shop.show_product(held), "userErrors": []}
 

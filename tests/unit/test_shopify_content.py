@@ -180,6 +180,29 @@ async def test_what_the_document_does_not_say_is_left_alone(shop: ShopifyShop, s
     assert product.texts["descriptionHtml"] == "", "a field that is null is empty"
 
 
+async def test_what_is_sent_once_stays_and_a_later_translation_fits_to_it(
+    shop: ShopifyShop, store: Store, shelf: Shelf
+) -> None:
+    shop.add("A")
+    pictures = [shelf.add(b"one", alt="x")]
+    await one(store, content("A", title="Hammer", description_html="", images=pictures))
+    assert (await one(store, content("A", title="Axe"))).status is Status.OK
+    there = content("A", "german", title="Beil", images=pictures)
+    assert (await one(store, there)).error == ""
+    await no_drift(store, content("A", title="Axe", description_html="", images=pictures), there)
+
+
+async def test_metafields_that_the_shop_does_not_keep_are_refused(shop: ShopifyShop, store: Store) -> None:
+    shop.add("A")
+    shop.forgets = "attributes"
+    outcome = await one(store, content("A", title="Hammer", attributes={"a": 1}))
+    assert (outcome.status, "metafield attributes" in outcome.error) == (Status.REJECTED, True)
+    assert (await one(store, content("A", title="Hammer", attributes=None, categories=None))).status is Status.OK
+    shop.forgets = "categories_de"
+    outcome = await one(store, content("A", "german", title="H", attributes={"a": 1}, categories=["T"]))
+    assert (outcome.status, "metafield categories_de" in outcome.error) == (Status.REJECTED, True)
+
+
 async def test_a_change_by_hand_is_drift_and_is_mended(shop: ShopifyShop, store: Store, shelf: Shelf) -> None:
     shop.add("A")
     pictures = [shelf.add(b"one", alt="x"), shelf.add(b"two", alt="y")]

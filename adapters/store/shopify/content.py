@@ -146,7 +146,7 @@ class Contents:
         wish = texts.wanted(patch.fields)
         shown = texts.shown_lists(node)
         metafields = {n: v for n, v in texts.listed(patch.fields).items() if not same(v or None, shown[n] or None)}
-        if not same(record := texts.record(patch.fields), said):
+        if not same(record := texts.record(patch.fields, said), said):
             metafields[texts.CONTENT] = record
         change = texts.product_input(node["id"], texts.differs(wish, texts.own(node)), metafields, namespace)
         if said.get("unpublished") in texts.ON_SALE and node["status"] == "DRAFT":
@@ -189,8 +189,8 @@ class Contents:
             results.refuse(patch, f"the shop keeps {name} as {str(shown[name])[:60]!r}; give it as the shop keeps it")
         elif change.get("status", node["status"]) != node["status"]:
             results.refuse(patch, f"the shop took the call and shows the status {node['status']}")
-        elif patch.fields is not None and not same(texts.record(patch.fields), texts.record_of(node)):
-            results.refuse(patch, "the shop took the call and does not show the metafield content")
+        elif key := texts.unshown(change.get("metafields", ()), node):
+            results.refuse(patch, f"the shop took the call and does not show the metafield {key}")
         else:
             results.ok(patch)
 

@@ -7,7 +7,7 @@ was sent that a product does not say by itself, stands in the metafield `content
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from adapters.store.answers import exact
 from adapters.store.shopify import images
 from adapters.store.shopify.work import Refused
+from daemon.drift import same
 from daemon.model import Fields
 
 CONTENT: Final = "content"
@@ -23,7 +24,7 @@ ON_SALE: Final = ("ACTIVE", "UNLISTED")
 """Statuses of a product that can be bought; it gets its own back when its content comes back."""
 _PLAIN: Final[Mapping[str, str]] = {"title": "title", "description_html": "descriptionHtml", "handle": "handle"}
 _SEO: Final[Mapping[str, str]] = {"seo_title": "title", "seo_description": "description"}
-_LISTED: Final = ("attributes", "categories")
+_LISTED: Final[Mapping[str, Any]] = {"attributes": {}, "categories": []}
 KEYS: Final[Mapping[str, str]] = {
     "title": "title",
     "description_html": "body_html",
@@ -69,19 +70,27 @@ def differs(texts: Mapping[str, str], shown: Mapping[str, Any]) -> dict[str, str
     return {name: text for name, text in texts.items() if text.strip() != str(shown.get(name) or "").strip()}
 
 
-def record(fields: Fields) -> dict[str, Any]:
-    """What the metafield is to say of a document."""
+def record(fields: Fields, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metafield is to say of a document; `said`: what it says, which stays true for what the document leaves out."""
     made: dict[str, Any] = {"sku": fields["sku"]}
-    if blank := [name for name in KEYS if fields.get(name) == ""]:
+    kept = [name for name in said.get("blank") or () if name not in fields]
+    if blank := [name for name in KEYS if fields.get(name) == "" or name in kept]:
         made["blank"] = blank
-    if fields.get("images"):
-        made["images"] = fields["images"]
+    if pictures := fields["images"] if "images" in fields else said.get("images"):
+        made["images"] = pictures
     return made
 
 
 def listed(fields: Fields) -> dict[str, Any]:
-    """Attributes and categories that a document says."""
-    return {name: fields[name] for name in _LISTED if name in fields}
+    """Attributes and categories that a document says, none as empty ones."""
+    return {name: fields[name] or type(empty)() for name, empty in _LISTED.items() if name in fields}
+
+
+def unshown(metafields: Iterable[Mapping[str, Any]], node: Mapping[str, Any]) -> str:
+    """The key of a metafield that was sent and that the product does not show; empty when there is none."""
+    held = {CONTENT: record_of(node), **shown_lists(node)}
+    sent = {one["key"]: json.loads(one["value"], parse_float=exact) for one in metafields}
+    return next((key for key, value in sent.items() if not same(value, held.get(key))), "")
 
 
 def product_input(id_: str, texts: Mapping[str, str], metafields: Mapping[str, Any], namespace: str) -> dict[str, Any]:

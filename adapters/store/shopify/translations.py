@@ -76,10 +76,9 @@ class Translations:
             await self._set(node, rows)
         shown = texts.shown_lists(node)
         listed = texts.listed(patch.fields)
-        keys = texts.keys(self._options.locales[locale])
-        changed = {keys[n]: value for n, value in listed.items() if not same(value or None, shown[n] or None)}
+        changed = {name: value for name, value in listed.items() if not same(value or None, shown[name] or None)}
         if changed:
-            await self._metafields(node, changed)
+            await self._metafields(locale, node, changed)
 
     def _row(self, locale: str, name: str, text: str, sources: Mapping[str, Json]) -> Json:
         key = texts.KEYS[name]
@@ -115,14 +114,21 @@ class Translations:
         if faults := faults_of(payload):
             raise Refused(faults[0].message)
 
-    async def _metafields(self, node: Json, values: Mapping[str, Any]) -> None:
-        change = texts.product_input(node["id"], {}, values, self._options.namespace)
-        variables = {"p0": change, "namespace": self._options.namespace, **texts.keys("")}
+    async def _metafields(self, locale: str, node: Json, values: Mapping[str, Any]) -> None:
+        """Attributes and categories in the metafields of this language."""
+        keys = texts.keys(self._options.locales[locale])
+        named = {keys[name]: value for name, value in values.items()}
+        change = texts.product_input(node["id"], {}, named, self._options.namespace)
+        variables = {"p0": change, "namespace": self._options.namespace, **keys}
         async with self._articles.alone([number_of(node["id"])]):
             data = await self._client.run(documents.products_update(1), variables)
         payload = self._client.shape(data.get("r0"), dict, "what became of the product")
         if faults := faults_of(payload):
             raise Refused(faults[0].message)
+        shown = texts.shown_lists(payload["product"])
+        for name, value in values.items():
+            if not same(value or None, shown[name] or None):
+                raise Refused(f"the shop took the call and does not show the metafield {keys[name]}")
 
     async def shown(self, locale: str, nodes: Mapping[str, Json]) -> dict[str, Fields | None]:
         """The documents that products show in this locale, by the name that they came with."""
