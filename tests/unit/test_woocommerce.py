@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from adapters.store import answers
 from adapters.store.base import Store, StoreSettings
 from adapters.store.loan import ShortMemory
 from adapters.store.woocommerce import create
@@ -248,6 +249,38 @@ async def test_a_remembered_customer_who_became_another_is_not_written(shop: Woo
     assert outcome.status is Status.REJECTED
     assert "4879.50" in orjson.dumps(person).decode()
     await store.close()
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_a_name_that_two_customers_share_is_refused_every_time(shop: WooShop, remembered: bool) -> None:
+    store = made(shop, options={"customer": "metadata:erp_number"})
+    await store.open()
+    first, second = shop.customer("ann@example.com"), shop.customer("eve@example.com")
+    first["meta_data"].append({"id": 1, "key": "erp_number", "value": "C-1"})
+    if remembered:
+        await written(store, "credit", {"customer": "C-1", **CREDIT})
+    second["meta_data"].append({"id": 2, "key": "erp_number", "value": "C-1"})
+    if remembered:
+        assert (await one(store, "credit", {"customer": "unknown", **CREDIT})).status is Status.REJECTED  # reads all
+    before = len(shop.writes())
+    for _ in range(3):
+        outcome = await one(store, "credit", {"customer": "C-1", **CREDIT, "limit": 1})
+        assert (outcome.status, outcome.code) == (Status.REJECTED, answers.UNMAPPED)
+        assert f"(ids {first['id']}, {second['id']})" in outcome.error
+    assert len(shop.writes()) == before
+    second["meta_data"].clear()
+    await written(store, "credit", {"customer": "C-1", **CREDIT, "limit": 2})
+    await store.close()
+
+
+async def test_a_return_is_in_no_line_of_shipments(shop: WooShop, store: Store) -> None:
+    order = shop.order()
+    sent = {"id": "S1", "kind": "delivery", "status": "done", "carrier": "DHL", "tracking_number": "00340", "lines": []}
+    back = {**sent, "id": "return 1", "kind": "return", "carrier": "UPS", "tracking_number": "1Z"}
+    await written(
+        store, "order_status", {"order": str(order["id"]), "status": "delivered", "fulfilments": [sent, back]}
+    )
+    assert {"key": "erpsyncd_order_tracking_text", "value": "DHL 00340"}.items() <= order["meta_data"][-1].items()
 
 
 async def test_an_order_goes_to_delivered_with_its_shipments(shop: WooShop) -> None:

@@ -242,8 +242,9 @@ class OrderDesk:
 
 
 def _tracking(fields: Fields) -> str | None:
-    """The shipments in one line that a theme or an e-mail can print."""
-    shipments = [each for each in fields.get("fulfilments") or [] if isinstance(each, Mapping)]
+    """The shipments to the customer in one line that a theme or an e-mail can print."""
+    entries = [each for each in fields.get("fulfilments") or [] if isinstance(each, Mapping)]
+    shipments = [each for each in entries if each.get("kind") != "return"]
     lines = [f"{each.get('carrier') or ''} {each.get('tracking_number') or ''}".strip() for each in shipments]
     return ", ".join(filter(None, lines)) or None
 

@@ -35,6 +35,8 @@ from daemon.model import Fields, Outcome, Patch, Status
 CONTENT_BATCH: Final = 10
 """Content documents in one call: the shop fetches their images before it answers."""
 _VARIATIONS: Final = "variations"
+_ALIKE: Final = 5
+"""So many records of one name are remembered; two are enough to refuse it."""
 _REMOTE: Final = {"credit": ("customer", "customer"), "order_status": ("order", "order")}
 
 
@@ -149,7 +151,7 @@ class WooStore:
         if not records:
             raise Refused(f"the shop has no {thing} with the {by} {name}")
         if len(records) > 1:
-            ids = ", ".join(str(record["id"]) for record in records[:5])
+            ids = ", ".join(map(str, sorted(record["id"] for record in records)[:5]))
             raise Refused(f"the shop has several {desk.where} with the {by} {name} (ids {ids}); it must be one")
         return records[0]
 
@@ -242,18 +244,22 @@ class WooStore:
             ids = {name: self._number(desk, name) for name in names}
             return await self._api.by_ids(kind, [each for each in ids.values() if each], query)
         remembered = await self._memory.get(f"{kind} {how}", names)
-        records = await self._api.by_ids(kind, map(int, remembered.values()), query)
-        known = {self._key(desk, record) for record in records}
-        missing = names - known
+        held = {name: set(map(int, some.split(","))) for name, some in remembered.items()}
+        records = await self._api.by_ids(kind, set().union(*held.values()), query)
+        shown = {record["id"]: self._key(desk, record) for record in records}
+        missing = {name for name in names if name not in held or any(shown.get(each) != name for each in held[name])}
         self._memory.forget(f"{kind} {how}", missing)
         if missing:
             if how == "email":
                 more = [record for name in missing for record in await self._api.all(kind, query | {"email": name})]
             else:
                 more = await self._api.all(kind, query | {"orderby": "id", "order": "asc"})
-            self._memory.put(f"{kind} {how}", {self._key(desk, each): str(each["id"]) for each in more})
-            have = {record["id"] for record in records}
-            records += [record for record in more if record["id"] not in have]
+            alike: dict[str, list[str]] = {}
+            for record in more:
+                alike.setdefault(self._key(desk, record), []).append(str(record["id"]))
+            # what two share is remembered as theirs, so that it is refused each time without reading all of them
+            self._memory.put(f"{kind} {how}", {name: ",".join(some[:_ALIKE]) for name, some in alike.items() if name})
+            records += [record for record in more if record["id"] not in shown]
         return records
 
     def _how(self, desk: Desk) -> str:
