@@ -521,3 +521,16 @@ def test_an_option_of_orders_that_cannot_be_honoured_is_named(options: dict[str,
     with pytest.raises(ConfigError) as caught:
         vendure.create(settings(**options))
     assert caught.value.where == f"store.main.options.{where}"
+
+
+def test_a_number_on_hand_beside_fulfilments_would_take_pieces_off_twice_and_is_refused() -> None:
+    kinds = {"orders": "order_status", "stock": "stock"}
+    options = {**OPTIONS, "entities": list(kinds), "stock": "on_hand"}
+    with pytest.raises(ConfigError) as caught:
+        vendure.create(StoreSettings("main", "http://127.0.0.1:1/admin-api", TOKEN, 20.0, Limits(), options, kinds))
+    assert caught.value.where == "store.main.options.stock"
+    for kind in ("order_status", "stock"):
+        alone = {**options, "entities": [kind]}
+        vendure.create(
+            StoreSettings("main", "http://127.0.0.1:1/admin-api", TOKEN, 20.0, Limits(), alone, {kind: kind})
+        )

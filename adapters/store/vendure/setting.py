@@ -145,6 +145,9 @@ def read(settings: StoreSettings) -> Setting:
         attributes=attributes,
     )
     options.end()
+    if setting.on_hand and {"stock", "order_status"} <= shown:
+        text = "would take shipped pieces off twice: a fulfilment lowers the level, and the ERP's number on hand is lower too"
+        raise options.error("stock", text, 'Use stock = "available", or leave one of the two entities out.')
     for key, names in (
         ("customer", [setting.customer]),
         ("order", [setting.order]),
