@@ -31,6 +31,8 @@ class _Flow:
         self._left, self._at = 1.0, 0.0
 
     def set(self, rate: float, most: float) -> None:
+        if 0.0 < self.rate < math.inf:
+            self.wait()  # what has passed was at the former rate
         self.rate, self._most = rate, most
         self._left = min(self._left, most)
 
@@ -56,7 +58,7 @@ class Tap:
     """`free`: no job opens it, so that it is open by itself. `urgent`: it is of the fast lane, where bytes do not count."""
 
     def __init__(self, *, free: bool, urgent: bool = False) -> None:
-        self._free = free
+        self._free, self._urgent = free, urgent
         self._open = free
         self._documents = _Flow(math.inf, math.inf)
         self._bytes = _Flow(math.inf if urgent else BYTES_S, CALL_BYTES)
@@ -90,18 +92,23 @@ class Tap:
         """Whether its keys are so large that few of them are read at once."""
         return self._weight * ORDINARY > CALL_BYTES
 
-    def set(self, rate: float, waits_for: str = "") -> None:
-        """A run is open: so many documents a second; 0 lets nothing pass for now, because of `waits_for`."""
+    def set(self, rate: float, waits_for: str = "", part: float = 1.0) -> None:
+        """A run is open: so many documents a second, and this part of BYTES_S; a rate of 0 lets nothing pass for now, because
+        of `waits_for`."""
         if not self._open:
             self._documents.begin()
         self._open, self.waits_for = True, waits_for
         self._documents.set(rate, max(rate, 1.0))
+        if part > 0.0 and not self._urgent:
+            self._bytes.set(BYTES_S * part, CALL_BYTES)
         self._wake()
 
     def close(self, waits_for: str = "its job's next run") -> None:
         """The run is over."""
         self._open, self.bulk = self._free, False
         self._documents.set(math.inf, math.inf)
+        if not self._urgent:
+            self._bytes.set(BYTES_S, CALL_BYTES)
         self.waits_for = "" if self._free else waits_for
         self._wake()
 

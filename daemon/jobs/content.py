@@ -63,6 +63,7 @@ class ContentJob(Job):
         if batch.rebuild:
             self.at_first = False  # the first load sends everything anyway
         self._names = tuple(names)
+        self.entities = tuple(sorted({name.entity for name in names}))
         self._lanes = lanes
         self._left = 0
         self._first_left = 0
@@ -70,12 +71,8 @@ class ContentJob(Job):
         if self.open is not None:  # it was cut off: what it was to send is sent now
             self._begun = self.open.started
 
-    @property
-    def _entities(self) -> set[str]:
-        return {name.entity for name in self._names}
-
     def start(self) -> None:
-        for entity in self._entities:
+        for entity in self.entities:
             if (other := self._lanes.busy.get(entity)) not in (None, self.name):
                 raise BusyError(f"job {other} is running on {entity}", hint="Wait for its end, or cancel it.")
         super().start()
@@ -127,17 +124,17 @@ class ContentJob(Job):
         finally:
             for tap in taps:
                 tap.close(f"job {self.name}, its next run")
-            for entity in self._entities:
+            for entity in self.entities:
                 lanes.busy.pop(entity, None)
 
     async def _mine(self, run: Run) -> bool:
         """Take the entities, or wait a little for the job that has them."""
-        others = {self._lanes.busy[e] for e in self._entities if self._lanes.busy.get(e, self.name) != self.name}
+        others = {self._lanes.busy[e] for e in self.entities if self._lanes.busy.get(e, self.name) != self.name}
         if others:
             self.waits_for = f"job {', '.join(sorted(others))}"
             await self._sleep(_LOOK_S)
             return False
-        self._lanes.busy.update(dict.fromkeys(self._entities, run.job))
+        self._lanes.busy.update(dict.fromkeys(self.entities, run.job))
         return True
 
     def _leave(self) -> None:
@@ -179,7 +176,7 @@ class ContentJob(Job):
                 tap.set(0.0, f"its window {self.batch.window}")
             else:
                 share = self._part(name.store)
-                tap.set(self._speed(name, share), "" if share else "the fast lane, which is behind its target")
+                tap.set(self._speed(name, share), "" if share else "the fast lane, which is behind its target", share)
             words.append(tap.waits_for)
         self.waits_for = "; ".join(dict.fromkeys(filter(None, words)))
 

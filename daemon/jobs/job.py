@@ -30,6 +30,8 @@ class Job(ABC):
     """`clock` gives our time in microseconds. `told` is called with the time of each success."""
 
     kind = ""
+    entities: tuple[str, ...] = ()
+    """What it sends, by name."""
 
     def __init__(
         self, batch: Batch, records: Records, clock: Callable[[], Micros], told: Callable[[str, float], None]
@@ -87,6 +89,7 @@ class Job(ABC):
             "job": self.name,
             "kind": self.kind,
             "entity": self.batch.entity,
+            "entities": self.entities,
             "schedule": self.batch.schedule or (format_seconds(self.batch.every) if self.batch.every else ""),
             "timezone": self.batch.timezone,
             "window": str(self.batch.window) if self.batch.window is not None else "",

@@ -166,6 +166,22 @@ async def test_a_job_lets_no_more_bytes_through_than_the_fast_lane_can_bear() ->
     assert loop.time() - began >= 10 * CALL_BYTES / BYTES_S - 0.05
 
 
+async def test_the_bytes_of_a_job_are_fewer_while_the_fast_lane_has_work() -> None:
+    tap, loop = Tap(free=False), asyncio.get_running_loop()
+    tap.set(math.inf, "", 0.25)
+    began = loop.time()
+    for _ in range(5):
+        tap.set(math.inf, "", 0.25)  # as a job says again and again
+        assert await tap.take(10, CALL_BYTES)
+    assert loop.time() - began >= 3 * CALL_BYTES / (BYTES_S / 4) - 0.05
+    tap.set(0.0, "the fast lane", 0.0)
+    waiting = asyncio.create_task(tap.take(1, 1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    tap.set(math.inf)
+    assert await asyncio.wait_for(waiting, 5)
+
+
 async def test_bytes_of_the_fast_lane_do_not_count() -> None:
     tap = Tap(free=True, urgent=True)
     for _ in range(1000):
