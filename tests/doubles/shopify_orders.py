@@ -48,6 +48,7 @@ class Order:
     todo: list[FulfilmentOrder]
     fulfilments: list[Fulfilment] = field(default_factory=list)
     cancelled: str | None = None
+    restocked: bool = False
     key: str = ""
     """Value of the unique metafield by which it may be found."""
 
@@ -237,7 +238,9 @@ class DeskRoot:
         event = {"id": "gid://shopify/FulfillmentEvent/1", "status": fulfillmentEvent["status"]}
         return {"fulfillmentEvent": event, "userErrors": []}
 
-    def orderCancel(self, _info: Any, orderId: str, notifyCustomer: bool = False, **_others: Any) -> Json:
+    def orderCancel(
+        self, _info: Any, orderId: str, restock: bool, notifyCustomer: bool = False, **_others: Any
+    ) -> Json:
         order = self._shop.orders[orderId]
         if order.cancelled or any(one.status == "SUCCESS" for one in order.fulfilments):
             error = {"code": "INVALID", "field": ["orderId"], "message": "Cannot cancel this order."}
@@ -245,7 +248,7 @@ class DeskRoot:
         job = f"gid://shopify/Job/{self._shop.number()}"
 
         def happens() -> None:
-            order.cancelled = "2026-11-28T05:00:00Z"
+            order.cancelled, order.restocked = "2026-11-28T05:00:00Z", restock
             for one in order.todo:
                 one.status = "CANCELLED"
 

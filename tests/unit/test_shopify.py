@@ -141,6 +141,14 @@ async def test_on_hand_is_set_where_the_options_say_so(shop: ShopifyShop) -> Non
     await store.close()
 
 
+def test_shipped_pieces_are_not_taken_off_twice() -> None:
+    kinds = {"stock": "stock", "order_status": "order_status"}
+    with pytest.raises(ConfigError) as caught:
+        shopify.create(settings("https://shop.example", kinds=kinds, options={**OPTIONS, "quantity": "on_hand"}))
+    assert caught.value.where == "store.main.options.quantity"
+    assert "twice" in caught.value.message
+
+
 async def test_backorder_is_the_inventory_policy(shop: ShopifyShop, store: Store) -> None:
     variant = stocked(shop, "A")
     for value, policy in ((True, "CONTINUE"), (False, "DENY")):

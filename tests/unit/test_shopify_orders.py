@@ -342,6 +342,18 @@ async def test_an_order_is_cancelled_only_by_a_word_that_was_named(shop: Shopify
     assert (outcome.status, "Cannot cancel this order." in outcome.error) == (Status.REJECTED, True)
 
 
+@pytest.mark.parametrize("owned", [True, False], ids=["the ERP's stock", "the shop's stock"])
+async def test_pieces_of_a_cancelled_order_go_back_only_to_the_shops_own_stock(shop: ShopifyShop, owned: bool) -> None:
+    made = shop.add_order("#1001", {"A": 2})
+    kinds = {"order_status": "order_status", **({"stock": "stock"} if owned else {})}
+    options = {"cancelled": ["cancelled"], "locations": {"default": 71}}
+    store = shopify.create(settings(shop.root, kinds=kinds, options=options))
+    await store.open()
+    assert (await one(store, order("1001", "cancelled"))).status is Status.OK
+    assert (bool(made.cancelled), made.restocked) == (True, not owned)
+    await store.close()
+
+
 async def test_without_words_no_order_is_ever_cancelled(shop: ShopifyShop) -> None:
     made = shop.add_order("#1001", {"A": 2})
     store = await opened(shop, cancelled=[])

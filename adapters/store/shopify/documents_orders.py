@@ -95,8 +95,10 @@ FULFILMENT_EVENT: Final = """mutation erpsyncdFulfilmentEvent($event: Fulfillmen
   }
 }"""
 
-ORDER_CANCEL: Final = """mutation erpsyncdOrderCancel($order: ID!, $notify: Boolean!, $refund: OrderCancelRefundMethodInput!) {
-  orderCancel(orderId: $order, reason: OTHER, restock: true, notifyCustomer: $notify, refundMethod: $refund) {
+ORDER_CANCEL: Final = """mutation erpsyncdOrderCancel(
+  $order: ID!, $restock: Boolean!, $notify: Boolean!, $refund: OrderCancelRefundMethodInput!
+) {
+  orderCancel(orderId: $order, reason: OTHER, restock: $restock, notifyCustomer: $notify, refundMethod: $refund) {
     job { id done }
     orderCancelUserErrors { field message code }
   }

@@ -50,6 +50,8 @@ class Options:
     """Words of the ERP's status that cancel an order."""
     notify: bool
     """Whether the customer is told of shipments and cancellations."""
+    restock: bool
+    """Whether the pieces of a cancelled order go back to stock: not where the ERP says what is available."""
 
     def price_list(self, name: str, currency: str) -> str | None:
         """The shop's price list; None where the variant's own price is meant. KeyError when it is not mapped."""
@@ -97,10 +99,14 @@ class _Reader:
             order_prefix=self._text("order_prefix", ""),
             cancelled=self._cancelled(),
             notify=self._notify(),
+            restock="stock" not in self._kinds.values(),
         )
         if made.locale in made.locales:
             hint = "It is the shop's own language already; leave it out of the table."
             raise self._wrong(f"locales.{made.locale}", "is options.locale, too", hint)
+        if made.quantity == "on_hand" and {"stock", "order_status"} <= set(self._kinds.values()):
+            text = "would take shipped pieces off twice: a fulfilment lowers what is on hand, and the ERP's number is lower too"
+            raise self._wrong("quantity", text, 'Use "available", or leave one of the two entities out.')
         if "stock" in self._kinds.values() and not made.locations:
             raise self._wrong(
                 "locations",

@@ -186,7 +186,12 @@ class Orders:
 
     async def _cancel(self, order: _Order) -> None:
         refund = {"originalPaymentMethodsRefund": False}
-        variables = {"order": order.node["id"], "notify": self._options.notify, "refund": refund}
+        variables = {
+            "order": order.node["id"],
+            "restock": self._options.restock,
+            "notify": self._options.notify,
+            "refund": refund,
+        }
         data = await self._client.run(orders.ORDER_CANCEL, variables, adds=True)
         payload = self._client.shape(data.get("orderCancel"), dict, "what became of the order")
         if faults := faults_of({"userErrors": payload["orderCancelUserErrors"]}):
