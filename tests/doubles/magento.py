@@ -43,6 +43,8 @@ class MagentoShop(Server):
         self.lists_galleries = True
         """Whether a search shows the galleries, as Magento 2.4 does."""
         self.shipments: list[Json] = []
+        self.many_sources = False
+        """Whether a shipment must name its source (SourceDeductionProcessor of module-inventory-shipping)."""
         self.credits: dict[int, Json] = {}
         self.notes = 0
         self.entries = 0
@@ -85,7 +87,11 @@ class MagentoShop(Server):
     def _written(self, request: web.Request, call: Call, value: Json) -> web.Response:
         if match := re.fullmatch(r"(orders|order|companyCredits)/(\d+)(/comments|/ship)?", call.entity):
             return self._single(match[1], int(match[2]), value)
+        if match := re.fullmatch(r"shipment/track/(\d+)", call.entity):
+            return self._untrack(int(match[1]))
         match call.entity:
+            case "shipment/track":
+                return self._track(value["entity"])
             case "products":
                 return self._content(request.path.split("/")[2], value["product"])
             case "inventory/source-items":
@@ -175,14 +181,37 @@ class MagentoShop(Server):
             held["status_histories"].append({"entity_id": self.notes, **entry})
             held["status"] = entry["status"]
             return json_answer(True)
-        for row in value["items"]:
-            item = next(item for item in held["items"] if item["item_id"] == row["order_item_id"])
+        given = value.get("arguments", {}).get("extension_attributes", {}).get("source_code")
+        if given is None and self.many_sources:
+            return json_answer({"message": "Internal Error. Details are available in Magento log file."}, 500)
+        rows = [(next(i for i in held["items"] if i["item_id"] == row["order_item_id"]), row) for row in value["items"]]
+        levels = [(self.stock.get((item["sku"], given or "default")), row["qty"]) for item, row in rows]
+        if any(level and level["quantity"] < count for level, count in levels):
+            return json_answer({"message": "Not all of your products are available in the requested quantity."}, 400)
+        for level, count in levels:
+            if level:
+                level["quantity"] -= count
+        for item, row in rows:
             item["qty_shipped"] += row["qty"]
         note = [value["comment"]] if value.get("appendComment") else []
-        self.shipments.append({"order_id": entity, "tracks": value.get("tracks", []), "comments": note})
+        made: Json = {"entity_id": len(self.shipments) + 1, "order_id": entity, "tracks": [], "comments": note}
+        self.shipments.append({**made, "items": value["items"]})
+        for track in value.get("tracks", []):
+            self._track({**track, "parent_id": made["entity_id"]})
         if all(item["qty_shipped"] >= item["qty_ordered"] for item in held["items"]):
             held |= {"state": "complete", "status": "complete"}
         return json_answer(str(len(self.shipments)))
+
+    def _track(self, entity: Json) -> web.Response:
+        self.entries += 1
+        track = {"entity_id": self.entries, **entity}
+        self.shipments[int(entity["parent_id"]) - 1]["tracks"].append(track)
+        return json_answer(track)
+
+    def _untrack(self, entity: int) -> web.Response:
+        for one in self.shipments:
+            one["tracks"] = [track for track in one["tracks"] if track["entity_id"] != entity]
+        return json_answer(True)
 
     def _shown(self, view: str, sku: str) -> Json:
         values = {**self.views.get(("all", sku), {}), **self.views.get((view, sku), {})}

@@ -272,6 +272,160 @@ async def test_an_order_that_cannot_go_there_is_refused_and_the_others_go(
     assert not shop.shipments
 
 
+async def test_a_return_is_no_shipment(shop: MagentoShop, seller: Store) -> None:
+    shop.order("1", ("A", 2))
+    back = {**shipment("return 1", ("A", 1), status="done"), "kind": "return"}
+    sent = {**shipment("S1", ("A", 1), status="done"), "kind": "delivery"}
+    await written(seller, "order_status", {"order": "W-1", "status": "picking", "fulfilments": [sent, back]})
+    assert [one["comments"][0]["comment"] for one in shop.shipments] == ["erpsyncd S1"]
+
+
+@pytest.mark.parametrize(
+    "fulfilments",
+    [
+        [shipment("S1", ("A", 1)), shipment("S1", ("A", 1))],
+        [shipment("S1", ("A", 1)), {**shipment("S2", ("A", 1)), "id": None}],
+        [shipment("S1", ("A", 1)), shipment("S2", ("A", 2))],
+        [{**shipment("S1"), "lines": [{"sku": "A", "quantity": "many"}]}],
+        [{**shipment("S1"), "lines": [{"sku": "A", "quantity": "NaN"}]}],
+        [{**shipment("S1"), "lines": [{"sku": "A", "quantity": -1}]}],
+        [{**shipment("S1"), "lines": [{"quantity": 1}]}],
+        [{**shipment("S1", ("A", 1)), "location": "moon"}],
+        ["S1"],
+        "S1",
+    ],
+)
+async def test_shipments_that_cannot_be_made_are_refused_before_any_is(
+    shop: MagentoShop, seller: Store, fulfilments: Any
+) -> None:
+    shop.order("1", ("A", 2))
+    outcome = await one(seller, "order_status", {"order": "W-1", "status": "picking", "fulfilments": fulfilments})
+    assert (outcome.status, bool(outcome.error)) == (Status.REJECTED, True)
+    assert not shop.writes()
+
+
+async def test_what_was_cancelled_or_refunded_is_not_left_to_ship(shop: MagentoShop, seller: Store) -> None:
+    order = shop.order("1", ("A", 2), ("A", 2))
+    order["items"][0] |= {"qty_canceled": 1, "qty_refunded": 1}
+    fields = {"order": "W-1", "status": "picking", "fulfilments": [shipment("S1", ("A", 2))]}
+    await written(seller, "order_status", fields)
+    assert [item["qty_shipped"] for item in order["items"]] == [0, 2]
+
+
+async def test_a_tracking_number_that_comes_later_or_is_corrected_is_shown(shop: MagentoShop, seller: Store) -> None:
+    shop.order("1", ("A", 2))
+    sent = shipment("S1", ("A", 1))
+    for number in (None, "00340", "00341", "00341"):
+        fields = {"order": "W-1", "status": "picking", "fulfilments": [{**sent, "tracking_number": number}]}
+        await written(seller, "order_status", fields)
+        tracks = [track["track_number"] for track in shop.shipments[0]["tracks"]]
+        assert tracks == ([number] if number else [])
+    shop.shipments[0]["tracks"].append({"entity_id": 99, "track_number": "by hand"})
+    await written(seller, "order_status", {**fields, "fulfilments": [sent]})
+    assert [track["track_number"] for track in shop.shipments[0]["tracks"]] == ["by hand", "T-S1"]
+
+
+@pytest.mark.parametrize(
+    ("now", "word"), [([], "no longer says"), ([shipment("S1", ("A", 1)), shipment("S2", ("A", 1))], "other lines")]
+)
+async def test_what_magento_cannot_change_in_a_shipment_is_told_and_the_rest_is_shown(
+    shop: MagentoShop, seller: Store, now: list[Any], word: str
+) -> None:
+    order = shop.order("1", ("A", 4))
+    fields = {"order": "W-1", "status": "open", "fulfilments": [shipment("S1", ("A", 2))]}
+    await written(seller, "order_status", fields)
+    for _ in range(2):
+        outcome = await one(seller, "order_status", {**fields, "status": "picking", "fulfilments": now})
+        assert (outcome.status, word in outcome.error, "S1" in outcome.error) == (Status.REJECTED, True, True)
+    assert order["status"] == "picking"
+    assert len(shop.shipments) == max(len(now), 1)
+
+
+async def test_two_orders_of_one_number_are_not_chosen_from(shop: MagentoShop, seller: Store) -> None:
+    for _ in range(2):
+        shop.order("1", ("A", 1))
+    outcome = await one(seller, "order_status", {"order": "W-1", "status": "picking", "fulfilments": []})
+    assert (outcome.status, "(ids 1, 2)" in outcome.error) == (Status.REJECTED, True)
+    assert not shop.writes()
+    assert await seller.fetch("order_status", ["W-1"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "location", "source"),
+    [({}, "berlin", "ber"), ({"ships_from": "ber"}, None, "ber"), ({"sources": {"berlin": "ber"}}, None, "ber")],
+)
+async def test_a_shipment_is_taken_off_the_source_that_it_left_from(
+    shop: MagentoShop, options: dict[str, Any], location: str | None, source: str
+) -> None:
+    shop.many_sources = True
+    shop.order("1", ("A", 1))
+    store = made(shop, options={**OPTIONS, "statuses": STATUSES, **options})
+    await store.open()
+    await written(store, "stock", stock("A", 5, "berlin"))
+    parcel = {**shipment("S1", ("A", 1)), "location": location}
+    await written(store, "order_status", {"order": "1", "status": "delivered", "fulfilments": [parcel]})
+    await store.close()
+
+
+DELIVERED = {"order": "W-1", "status": "delivered", "fulfilments": [shipment("S1", ("A", 3))]}
+
+
+@pytest.mark.parametrize("before", [10, 3])
+@pytest.mark.parametrize("stock_first", [True, False])
+async def test_a_shipment_takes_no_piece_off_that_the_erp_has_taken_off(
+    shop: MagentoShop, seller: Store, before: int, stock_first: bool
+) -> None:
+    shop.order("1", ("A", 3))
+    await written(seller, "stock", stock("A", before))
+    if stock_first:
+        await written(seller, "stock", stock("A", before - 3))
+    await written(seller, "order_status", DELIVERED)
+    assert shop.stock["A", "default"]["quantity"] == (before - 3 if stock_first else before)
+    await written(seller, "stock", stock("A", before - 3))
+    calls = len(shop.calls)
+    await written(seller, "order_status", DELIVERED)
+    assert shop.stock["A", "default"]["quantity"] == before - 3
+    assert not [call for call in shop.calls[calls:] if call.write]
+
+
+@pytest.mark.parametrize("left", [0, 7])
+@pytest.mark.parametrize("fault", [faults.FailAfterWrite(drop=True), faults.FailAfterWrite(), faults.Status(503)])
+@pytest.mark.parametrize("lost", ["inventory/source-items", "order/1/ship", "orders/1/comments"])
+async def test_whichever_answer_is_lost_a_shipment_takes_no_piece_off_twice(
+    shop: MagentoShop, seller: Store, left: int, lost: str, fault: faults.Fault
+) -> None:
+    shop.order("1", ("A", 3))
+    await written(seller, "stock", stock("A", left))
+    wanted = [patch("order_status", DELIVERED)]
+    shop.inject(fault, entity=lost, write=True)
+    with pytest.raises(StoreError) as caught:
+        await seller.apply("order_status", wanted)
+    assert caught.value.retry is Retry.LATER
+    shop.clear()
+    await written(seller, "order_status", DELIVERED)
+    assert len(shop.shipments) == 1
+    assert shop.stock["A", "default"]["quantity"] == left
+
+
+async def test_a_shipment_that_the_shop_refuses_leaves_the_number_as_it_was(shop: MagentoShop, seller: Store) -> None:
+    shop.order("1", ("A", 3))
+    await written(seller, "stock", stock("A", 0))
+    shop.inject(faults.Status(400), entity="order/1/ship")
+    outcome = await one(seller, "order_status", DELIVERED)
+    assert outcome.status is Status.REJECTED
+    assert shop.stock["A", "default"]["quantity"] == 0
+
+
+async def test_without_a_memory_of_its_number_a_source_is_left_as_the_shop_has_it(shop: MagentoShop) -> None:
+    shop.order("1", ("A", 3))
+    shop.stock["A", "default"] = {"sku": "A", "source_code": "default", "quantity": 10, "status": 1}
+    store = made(shop, options={**OPTIONS, "statuses": STATUSES, "order_prefix": "W-"})
+    await store.open()
+    await written(store, "order_status", DELIVERED)
+    assert shop.stock["A", "default"]["quantity"] == 7
+    await store.close()
+
+
 async def test_an_order_that_the_erp_took_back_shows_nothing_of_it(shop: MagentoShop, seller: Store) -> None:
     order = shop.order("1", ("A", 1))
     fields = {"order": "W-1", "status": "picking", "fulfilments": []}

@@ -21,7 +21,9 @@ from adapters.store.magento.api import Api, Record, Refusal, in_parts
 from adapters.store.magento.content import Contents
 from adapters.store.magento.credit import Credits
 from adapters.store.magento.gallery import Gallery
+from adapters.store.magento.levels import SOURCES, Levels, row_of
 from adapters.store.magento.orders import Orders
+from adapters.store.magento.shipments import Shipments
 from adapters.store.options import Options, kinds_of
 from adapters.store.transport import Transport
 from daemon.errors import Retry, StoreError
@@ -33,9 +35,8 @@ CONTENT_BATCH: Final = 10
 ALL_GROUPS: Final = "ALL GROUPS"
 _STOCK: Final = frozenset({"sku", "location", "available", "backorder"})
 _PRICE: Final = frozenset({"sku", "price_list", "currency", "min_quantity", "amount", "tax_included", "compare_at"})
-_SOURCES: Final = "inventory/source-items"
 _CHECKS: Final = {
-    "stock": (_SOURCES, "sku"),
+    "stock": (SOURCES, "sku"),
     "order_status": ("orders", "entity_id"),
     "credit": ("companyCredits", "company_id"),
 }
@@ -52,7 +53,9 @@ class MagentoStore:
         options = Options(settings)
         self._kinds = kinds_of(settings, ("stock", "price", "credit", "order_status", "content"))
         priced = "price" in self._kinds.values()
-        self._sources = options.table("sources") or {"default": "default"}
+        named = options.table("sources")
+        self._sources = named or {"default": "default"}
+        only = next(iter(named.values())) if len(named) == 1 else ""
         self._currency = options.text("currency") if priced else options.text("currency", "")
         self._list = options.text("price_list", "default")
         self._groups = options.table("customer_groups")
@@ -67,7 +70,7 @@ class MagentoStore:
             options.text("carrier_code", "custom"),
             options.text("credit", "limit", ("limit", "available")),
         )
-        note = options.text("content_note", "")
+        note, ships_from = options.text("content_note", ""), options.text("ships_from", only)
         options.end()
         for name, mapping in (
             ("sources", self._sources),
@@ -94,7 +97,10 @@ class MagentoStore:
             pace=settings.pace,
         )
         self._api = Api(self._transport, scope)
-        orders = Orders(self._api, by=by, prefix=prefix, statuses=statuses, carrier=carrier)
+        both = {"stock", "order_status"} <= set(self._kinds.values())
+        self._levels = Levels(self._api, settings.memory, kept=both)
+        shipments = Shipments(self._api, self._levels, carrier=carrier, sources=self._sources, source=ships_from)
+        orders = Orders(self._api, shipments, by=by, prefix=prefix, statuses=statuses)
         self._singles: dict[str, Single] = {
             "order_status": orders,
             "credit": Credits(self._api, field=credit),
@@ -131,6 +137,24 @@ class MagentoStore:
         single = self._singles.get(self._kinds.get(entity, ""))
         if single is not None:
             return await self._one_by_one(single, patches)
+        if self._kinds.get(entity) == "price":
+            return await self._rows(entity, patches)
+        async with self._levels.turn:
+            outcomes = await self._rows(entity, patches)
+            done = {outcome.id for outcome in outcomes if outcome.status is Status.OK}
+            self._levels.written(
+                {
+                    (self._sources[str(patch.identity["location"])], str(patch.identity["sku"])): None
+                    if patch.fields is None
+                    else Decimal(str(patch.fields["available"]))
+                    for patch in patches
+                    if patch.id in done
+                }
+            )
+        return outcomes
+
+    async def _rows(self, entity: str, patches: Sequence[Patch]) -> list[Outcome]:
+        """Stock and prices go in rows, many in a call."""
         known = await self._known({str(patch.identity["sku"]) for patch in patches})
         outcomes: list[Outcome] = []
         rows: dict[str, list[tuple[Patch, Record]]] = {}
@@ -179,7 +203,7 @@ class MagentoStore:
 
     async def _send(self, path: str, rows: Sequence[tuple[Patch, Record]]) -> list[Outcome]:
         """One call. Raises StoreError; those before it are absolute, so repeating them does no harm."""
-        body = {"sourceItems" if path.startswith(_SOURCES) else "prices": [row for _, row in rows]}
+        body = {"sourceItems" if path.startswith(SOURCES) else "prices": [row for _, row in rows]}
         failures = await self._api.failures(path, body)
         failed: dict[str, str] = {}
         for text, values in failures:
@@ -203,13 +227,11 @@ class MagentoStore:
             raise Refusal(f"location {location} is no source of the shop; name it in options.sources")
         row: dict[str, Any] = {"sku": patch.identity["sku"], "source_code": source}
         if patch.fields is None:
-            return f"{_SOURCES}-delete", row
+            return f"{SOURCES}-delete", row
         _refuse_more(patch.fields, _STOCK)
         if patch.fields.get("backorder"):
             raise Refusal("backorders are a setting of the product in Magento; leave `backorder` out")
-        quantity = Decimal(str(patch.fields["available"]))
-        # without its status an article that was sold out stays so whatever its quantity is
-        return _SOURCES, {**row, "quantity": _number(quantity), "status": int(quantity > 0)}
+        return SOURCES, row_of(row, Decimal(str(patch.fields["available"])))
 
     def _price(self, patch: Patch) -> tuple[str, Record]:
         identity = patch.identity
@@ -258,7 +280,7 @@ class MagentoStore:
             known = {str(record.get("sku")) async for record in self._api.search("products", [])}
             shown = dict(await self._shown(entity, known))
         else:
-            records = [record async for record in self._api.search(_SOURCES, [])]
+            records = [record async for record in self._api.search(SOURCES, [])]
             shown = dict(self._stocked(records))
         for name in sorted(shown):
             yield name, shown[name]
@@ -276,7 +298,7 @@ class MagentoStore:
         if self._kinds.get(entity) != "price":
             records: list[Record] = []
             for condition, value, _ in in_parts(skus):
-                records += [record async for record in self._api.search(_SOURCES, [("sku", condition, value)])]
+                records += [record async for record in self._api.search(SOURCES, [("sku", condition, value)])]
             return self._stocked(records)
         shown: list[tuple[str, Fields]] = []
         ordered = sorted(skus)
