@@ -5,9 +5,14 @@ Invariant: what is kept is named by all that it was made of, so that nothing sta
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+
+from daemon.demo.embedded import Cluster
 
 
 class LeftOutError(Exception):
@@ -32,3 +37,23 @@ def mark(*made_of: str | bytes) -> str:
         whole.update(part.encode() if isinstance(part, str) else part)
         whole.update(b"\0")
     return whole.hexdigest()[:12]
+
+
+def database(cluster: Cluster, name: str, kept: Path, build: Callable[[], None]) -> None:
+    """A new database of that name: from the dump `kept`, or where there is none made by `build`, and then dumped there."""
+    cluster.psql(f'create database "{name}"')
+    if kept.exists():
+        cluster.psql(gzip.decompress(kept.read_bytes()).decode(), name)
+        return
+    build()
+    part = kept.with_suffix(f".{os.getpid()}")
+    part.write_bytes(gzip.compress(dump(cluster, name), 6, mtime=0))
+    part.rename(kept)
+
+
+def dump(cluster: Cluster, name: str, *options: str) -> bytes:
+    """What pg_dump says of a database, without the commands that only the newest psql knows."""
+    program = [cluster.bin_dir / "pg_dump", "--no-owner", "--no-acl", *options, "-d", cluster.dsn(name)]
+    ran = subprocess.run(program, capture_output=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()[-3000:]
+    return b"\n".join(line for line in ran.stdout.split(b"\n") if not line.startswith((b"\\restrict", b"\\unrestrict")))

@@ -18,7 +18,7 @@ from typing import Any
 from tests.e2e.cache import LeftOutError, folder, mark
 
 HERE = Path(__file__).parent
-STORES = ("vendure",)
+STORES = ("vendure", "medusa")
 OLDEST_NODE = 20
 WITHIN = 240.0
 _QUIET = ("--no-audit", "--no-fund", "--loglevel=error")

@@ -72,7 +72,7 @@ class Scene:
         try:
             await until(same, within=within, every=0.2, what="the storefront shows what the ERP says")
         except AssertionError:
-            lines = [f"after {what}: {len(last)} differ", *last[:10], self.tail(), self.shop.server.tail()]
+            lines = [f"after {what}: {len(last)} differ", *last[:10], self.tail(), self.shop.server.tail(8)]
             raise AssertionError("\n".join(lines)) from None
 
     async def sees(self, look: Callable[[], Awaitable[Any]], what: Any, within: float = WITHIN) -> None:

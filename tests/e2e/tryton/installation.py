@@ -5,7 +5,6 @@ Invariant: Tryton (GPL) is never imported here: it runs in a process of its own.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
@@ -115,21 +114,8 @@ def restore(python: Path, cluster: Cluster, name: str, folder: Path) -> None:
     listed = subprocess.run([str(python), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     # the year, too: its fiscal year is that of the day on which it was made
     made_of = cache.mark(listed, (WORKER.parent / "erp_world.py").read_bytes(), time.strftime("%Y"))
-    dump = cache.folder(KEPT) / f"erp-{made_of}.sql.gz"
-    cluster.psql(f'create database "{name}"')
-    if not dump.exists():
-        _build(python, cluster, name, folder)
-        made = _run([cluster.bin_dir / "pg_dump", "--no-owner", "--no-acl", "-d", cluster.dsn(name)])
-        part = dump.with_suffix(f".{os.getpid()}")
-        part.write_bytes(gzip.compress(_portable(made), 6, mtime=0))
-        part.rename(dump)
-    else:
-        cluster.psql(gzip.decompress(dump.read_bytes()).decode(), name)
-
-
-def _portable(dump: bytes) -> bytes:
-    """Without the commands that only the newest psql knows."""
-    return b"\n".join(line for line in dump.split(b"\n") if not line.startswith((b"\\restrict", b"\\unrestrict")))
+    kept = cache.folder(KEPT) / f"erp-{made_of}.sql.gz"
+    cache.database(cluster, name, kept, lambda: _build(python, cluster, name, folder))
 
 
 def _build(python: Path, cluster: Cluster, name: str, folder: Path) -> None:

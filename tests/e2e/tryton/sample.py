@@ -15,7 +15,8 @@ from typing import Any
 
 from daemon.config import load_text
 from daemon.demo.embedded import Cluster
-from tests.e2e.tryton.installation import Worker, _portable, _run, environment, restore
+from tests.e2e import cache
+from tests.e2e.tryton.installation import Worker, environment, restore
 from tests.e2e.tryton.stage import text_of
 
 TARGET = Path(__file__).parent.parent.parent / "data" / "tryton"
@@ -105,8 +106,8 @@ def main() -> None:
             worker.close()
         cluster.psql("delete from ir_translation where name not like 'product.%' or type <> 'model'", "sample")
         wanted = [part for table in tables() for part in ("-t", f'public."{table}"')]
-        dump = _run([cluster.bin_dir / "pg_dump", "--no-owner", "--no-acl", *wanted, "-d", cluster.dsn("sample")])
-    text = re.sub(r"ALTER TABLE ONLY [^;]*FOREIGN KEY[^;]*;\n", "", _portable(dump).decode())
+        dump = cache.dump(cluster, "sample", *wanted)
+    text = re.sub(r"ALTER TABLE ONLY [^;]*FOREIGN KEY[^;]*;\n", "", dump.decode())
     TARGET.mkdir(parents=True, exist_ok=True)
     (TARGET / "tryton82.sql.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     (TARGET / "answers.json").write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
