@@ -77,8 +77,7 @@ def run(config: ConfigOption = None) -> None:
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The verdict of the running daemon: FRESH (exit 0), STALE (1), UNKNOWN or unreachable (2)."""
-    _, loaded = _load(config)
-    answer = client.status(loaded)
+    answer = client.status(client.configured(config))
     if as_json:
         _print(json.dumps(answer.body, indent=2))
     else:
@@ -107,8 +106,16 @@ def demo(
 
 
 @config_app.command("check")
-def config_check(file: Annotated[Path, typer.Argument(help="The file to check.")], as_json: JsonOption = False) -> None:
+def config_check(
+    file: Annotated[Path | None, typer.Argument(help="The file to check (or -c FILE).", metavar="FILE")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """All mistakes of a configuration at once, with place and remedy. Connects to nothing."""
+    named = [path for path in (file, config) if path is not None]
+    if len(named) != 1:
+        raise typer.BadParameter("name one file, as FILE or by -c FILE")
+    [file] = named
     problems = configuration.check(file, refused=refusals)
     if as_json:
         _print(json.dumps([problem.as_dict() for problem in problems], indent=2))
@@ -149,6 +156,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         if show is None:
             raise
         show()
+        if next(iter(sys.argv[1:] if argv is None else argv), "") in ("-c", "--config"):
+            sys.stderr.write("-c FILE goes after the command: erpsyncd status -c FILE\n")
         code = EXIT_USAGE
     sys.exit(code if isinstance(code, int) else EXIT_DONE)
 

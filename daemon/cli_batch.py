@@ -15,8 +15,7 @@ import orjson
 import typer
 
 from daemon import client
-from daemon import config as configuration
-from daemon.cli_ops import ConfigOption, JsonOption, NoWaitOption
+from daemon.cli_ops import ConfigOption, JsonOption, NoWaitOption, UsageError
 from daemon.cli_wait import wait
 from daemon.config import Config
 from daemon.errors import EXIT_DONE, EXIT_FAILED, EXIT_FOUND, ErpsyncError
@@ -27,10 +26,6 @@ app = typer.Typer(help="Jobs by the clock: content, rebuilds, extracts.", no_arg
 JobArgument = Annotated[str, typer.Argument(help="Name of the job, as in [batch.JOB]; also: catalogue.", metavar="JOB")]
 
 
-def _load(config: Any) -> Config:
-    return configuration.load(configuration.find_config(config))
-
-
 def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
@@ -38,7 +33,7 @@ def _print(text: str) -> None:
 @app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every job with its schedule, last and next run, result, rows and duration. Exit 1 when a newest run failed."""
-    jobs = client.call(_load(config), "GET", "/api/batches")["batches"]
+    jobs = client.call(client.configured(config), "GET", "/api/batches")["batches"]
     if as_json:
         _print(orjson.dumps(jobs, option=orjson.OPT_INDENT_2).decode())
     else:
@@ -57,7 +52,7 @@ def run(
     config: ConfigOption = None,
 ) -> None:
     """Run a job now, whatever its schedule and window, and wait for its end. A rebuild says first what differs."""
-    loaded = _load(config)
+    loaded = client.configured(config)
     before = _job(loaded, job)
     if before["kind"] == "rebuild":
         for line in _preview(loaded, before["entity"]):
@@ -85,7 +80,9 @@ def run(
 @app.command()
 def cancel(job: JobArgument, config: ConfigOption = None) -> None:
     """End the open run of a job. What it did stays; a rebuild that is run again goes on where it was."""
-    if not client.call(_load(config), "DELETE", f"/api/batches/{job}")["cancelled"]:
+    loaded = client.configured(config)
+    _job(loaded, job)
+    if not client.call(loaded, "DELETE", f"/api/batches/{job}")["cancelled"]:
         sys.stderr.write(f"erpsyncd: job {job} is not running\n")
         raise typer.Exit(EXIT_FAILED)
     _print(f"{job}: cancelled")
@@ -97,7 +94,7 @@ def _job(config: Config, name: str) -> dict[str, Any]:
         if job["job"] == name:
             return dict(job)
     known = ", ".join(sorted(job["job"] for job in jobs)) or "none"
-    raise ErpsyncError(f"there is no job {name!r}", code="E-BATCH-UNKNOWN", hint=f"Known: {known}.")
+    raise UsageError(f"there is no job {name!r}", code="E-BATCH-UNKNOWN", hint=f"Known: {known}.")
 
 
 def _wait(config: Config, name: str, before: int) -> dict[str, Any]:
@@ -140,8 +137,8 @@ def job_lines(jobs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     width = max((len(job["job"]) for job in jobs), default=0)
     for job in jobs:
         when = job["schedule"] or "when asked"
-        if job["schedule"] and " " in job["schedule"]:
-            when += f" {job['timezone']}"
+        if job["schedule"]:
+            when = f"{when} {job['timezone']}" if " " in when else f"every {when}"
         if job["window"]:
             when += f", {job['window']}"
         if job["running"]:

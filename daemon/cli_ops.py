@@ -81,7 +81,7 @@ class Chosen:
 
 
 def _chosen(config: Path | None, entity: str | None, store: str | None, keys: list[str] | None) -> Chosen:
-    loaded = configuration.load(configuration.find_config(config))
+    loaded = client.configured(config)
     chosen_queues(loaded, store, entity)
     if keys and entity is None:
         raise UsageError("--key needs the entity that it is a key of", hint="For example: stock --key 42.")
@@ -232,7 +232,8 @@ def plan(
     except client.Unreachable:
         from daemon.plan_offline import plan_offline
 
-        queues = plan_offline(chosen.config, chosen_queues(chosen.config, store, entity), limit)
+        whole = configuration.load(configuration.find_config(config))
+        queues = plan_offline(whole, chosen_queues(chosen.config, store, entity), limit)
     else:
         queues = _run_to_end(chosen, "keys read", run, "keys", "")["queues"]
     if as_json:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import http.client
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+from daemon import config as configuration
 from daemon.config import Config
-from daemon.errors import EXIT_FAILED, ErpsyncError
+from daemon.errors import EXIT_FAILED, ConfigError, ErpsyncError
 from daemon.staleness import VERDICT_CODE, Verdict
 
 _TIMEOUT_S = 10.0
@@ -53,12 +55,20 @@ class StatusAnswer:
         return "\n".join(lines)
 
 
+def configured(path: Path | None) -> Config:
+    """The configuration of the daemon to speak to. Its secrets may be closed to this user: only `status.token` is needed."""
+    return configuration.load(configuration.find_config(path), lenient=True)
+
+
 def call(config: Config, method: str, path: str, body: Any = None) -> Any:
     """One JSON call. Raises Unreachable, or ErpsyncError with the daemon's own words."""
     status = config.status
     headers = {"X-Erpsyncd": "1", "Content-Type": "application/json"}
     if status.token is not None:
-        headers["Authorization"] = f"Bearer {status.token.reveal()}"
+        try:
+            headers["Authorization"] = f"Bearer {status.token.reveal()}"
+        except ConfigError as exc:
+            raise ConfigError(exc.message, where="status.token") from exc
     host = "127.0.0.1" if status.host in ("0.0.0.0", "::", "") else status.host  # noqa: S104 -- compared, not bound
     connection = http.client.HTTPConnection(host, status.port, timeout=_TIMEOUT_S)
     try:

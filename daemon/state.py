@@ -88,6 +88,8 @@ class StateFile:
 
     def open(self) -> None:
         """Create or migrate the file. Raises StateError with the remedy."""
+        if self.path.is_dir():
+            raise StateError(f"{self.path} is a folder", where="state.path", hint="Name a file in it: state.db.")
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

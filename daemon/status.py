@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -106,8 +107,10 @@ class StatusServer:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self._runner.cleanup()
+            # asyncio's words hold the address once more; the number of a failed look-up is below zero
+            why = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
             raise ListenError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}",
+                f"cannot listen on {self._host}:{self._port}: {why}",
                 where="status.listen",
                 hint="Another process has the port, or the address is not on this host.",
             ) from error

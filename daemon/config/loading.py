@@ -38,8 +38,15 @@ def find_config(explicit: Path | None = None) -> Path:
     raise InvalidConfigError([Problem("", None, f"no such file; {remedy}", names)])
 
 
-def load(path: Path, *, env: Mapping[str, str] | None = None, adapters: Sequence[str] | None = None) -> Config:
+def load(
+    path: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    adapters: Sequence[str] | None = None,
+    lenient: bool = False,
+) -> Config:
     """Read and check a configuration. `env` is the process's environment and `adapters` all adapters unless given.
+    `lenient`: a secret that cannot be read here is an error only for whoever asks for its text.
 
     Raises InvalidConfigError (a ConfigError) that lists every problem.
     """
@@ -48,6 +55,7 @@ def load(path: Path, *, env: Mapping[str, str] | None = None, adapters: Sequence
         env=os.environ if env is None else env,
         base=path.absolute().parent,
         adapters=adapter_names() if adapters is None else adapters,
+        lenient=lenient,
     )
     return _validated(own, around)
 

@@ -58,4 +58,6 @@ def _malformed(reason: str, text: str, shown: str) -> Problem:
     if match is not None:
         reason = reason[: match.start()]
         line, column = (int(match[1]), int(match[2])) if match[1] else (text.count("\n") + 1, None)
-    return Problem("", line, f"is not valid TOML: {reason[:1].lower()}{reason[1:]}", shown, column)
+    bare = line is not None and column is not None and text.splitlines()[line - 1][column - 1 : column].isalpha()
+    remedy = "; a text stands in quotes" if bare and reason == "Invalid value" else ""
+    return Problem("", line, f"is not valid TOML: {reason[:1].lower()}{reason[1:]}{remedy}", shown, column)

@@ -18,6 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from daemon.config.values import Surroundings, surroundings
+from daemon.errors import ConfigError
 
 MASK = "***"
 _FILES = {"sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL"}
@@ -39,17 +40,24 @@ _SCHEMA: JsonSchemaValue = {
 }
 
 
+class UnreadableError(ValueError):
+    """What stands outside of the configuration, a secret or a certificate, cannot be read by this user, in this place."""
+
+
 class Secret:
     """A text that must not be shown. `source` says where it was read: "credential x", "env X", "file p" or "config"."""
 
-    __slots__ = ("_text", "source")
+    __slots__ = ("_lacking", "_text", "source")
 
     def __init__(self, text: str, source: str = "config") -> None:
         self._text = text
+        self._lacking = ""
         self.source = source
 
     def reveal(self) -> str:
-        """The text itself: for a header or a connection, nothing else."""
+        """The text itself: for a header or a connection, nothing else. Raises ConfigError where it could not be read."""
+        if self._lacking:
+            raise ConfigError(self._lacking)
         return self._text
 
     def redacted(self) -> str:
@@ -79,6 +87,8 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
 
+    _stand_in = "unread"
+
     @classmethod
     def _make(cls, text: str, source: str, around: Surroundings) -> Self:
         del around
@@ -89,8 +99,15 @@ class Secret:
         if isinstance(value, cls):
             return value
         around = surroundings(info)
-        text, source = read_secret(value, around)
-        return cls._make(text, source, around)
+        try:
+            text, source = read_secret(value, around)
+            return cls._make(text, source, around)
+        except UnreadableError as error:
+            if not around.lenient:
+                raise
+            unread = cls._make(cls._stand_in, "not read", Surroundings(env={}))
+            unread._lacking = str(error)
+            return unread
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -124,7 +141,7 @@ def read_secret(value: object, around: Surroundings) -> tuple[str, str]:
 
 def _from_env(name: str, around: Surroundings) -> str:
     if name not in around.env:
-        raise ValueError(f"environment variable {name} is not set; set it, or use {_FORMS}")
+        raise UnreadableError(f"environment variable {name} is not set; set it, or use {_FORMS}")
     return around.env[name]
 
 
@@ -133,9 +150,9 @@ def _from_credential(name: str, around: Surroundings) -> str:
         raise ValueError("a credential's name has letters, digits, '.', '_' and '-' only")
     folder = around.env.get("CREDENTIALS_DIRECTORY")
     if not folder:
-        raise ValueError(
-            f"credential {name} needs systemd: CREDENTIALS_DIRECTORY is not set; put LoadCredential={name}:PATH into "
-            f"the unit, or use {{ env = ... }} or {{ file = ... }}"
+        raise UnreadableError(
+            f"credential {name}: CREDENTIALS_DIRECTORY is not set; systemd sets it for LoadCredential={name}:PATH, "
+            "elsewhere set it to the folder of the secrets, or use { env = ... } or { file = ... }"
         )
     remedy = f"put LoadCredential={name}:PATH into the unit"
     return _from_path(f"{folder}/{name}", around, f"credential {name}", remedy)
@@ -149,7 +166,7 @@ def _from_path(name: str, around: Surroundings, what: str, remedy: str) -> str:
     try:
         text = (around.base / name).read_text(encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"{what} cannot be read ({error.strerror}); {remedy}") from None
+        raise UnreadableError(f"{what} cannot be read ({error.strerror}); {remedy}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{what} is not UTF-8 text") from None
     return text.removesuffix("\n").removesuffix("\r")
@@ -162,6 +179,7 @@ class Dsn(Secret):
     """A Postgres connection URL. `str` shows it without its password; `dbname` and `user` as libpq derives them."""
 
     __slots__ = ("_shown", "dbname", "user")
+    _stand_in = "postgresql://unread@unread/unread"
 
     def __init__(self, text: str, source: str = "config", env: Mapping[str, str] | None = None) -> None:
         """Raises ValueError for anything but a postgresql:// URL that says which database it means."""
@@ -210,7 +228,7 @@ def _parse_dsn(text: str, env: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def _look_at_files(options: Mapping[str, str], env: Mapping[str, str]) -> None:
-    """A file that is not there looks to the driver like a server that is not. Raises ValueError."""
+    """A file that is not there looks to the driver like a server that is not. Raises UnreadableError."""
     if (options.get("sslmode") or env.get("PGSSLMODE")) == "disable":
         return
     for option, variable in _FILES.items():
@@ -221,4 +239,4 @@ def _look_at_files(options: Mapping[str, str], env: Mapping[str, str]) -> None:
             if name:
                 Path(name).open("rb").close()
         except OSError as error:
-            raise ValueError(f"{option} names a file that cannot be read ({error.strerror}): {name}") from None
+            raise UnreadableError(f"{option} names a file that cannot be read ({error.strerror}): {name}") from None

@@ -34,6 +34,8 @@ class Surroundings:
     """Relative paths start here: the folder of config.toml."""
     adapters: Sequence[str] | None = None
     """Names that `store.<name>.adapter` accepts; None: not checked."""
+    lenient: bool = False
+    """A secret that cannot be read here is no mistake; whoever asks for its text is told then."""
 
 
 def surroundings(info: ValidationInfo) -> Surroundings:

@@ -69,7 +69,7 @@ class Visit:
         async with self.guarded("state"):
             state, position = local.state_facts(config.state.path)
             self.say(judge_state(state))
-        async with self.guarded("connection"):
+        async with self.guarded("connection", "Does the server run, and does this machine reach its host and port?"):
             await self._erp(config, position)
         for store in config.store.values():
             async with self.guarded("store", f"Check store.{store.name}.url and .token."):

@@ -120,8 +120,12 @@ async def test_content_waits_for_its_job_and_stock_does_not(database: Database, 
         await stage.equal()
         code, output = await command(stage, "list")
         assert code == 0
-        assert "texts      content, " in output
+        assert "texts      content, every 30d" in output
         assert "next 20" in output
+        for verb in ("run", "cancel"):
+            code, output = await command(stage, verb, "nope")
+            assert code == 64
+            assert "Known: catalogue, texts." in output
         metrics = (await stage.daemon.get("/metrics"))[1]
         assert 'erpsyncd_batch_rows{job="texts"} 60.0' in metrics
         assert (await stage.daemon.status())["batches"]["texts"]["result"] == "done"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from daemon import __version__, cli
@@ -19,3 +21,24 @@ def test_the_version_is_told_without_a_command(capsys: pytest.CaptureFixture[str
 
 def test_a_command_that_does_not_exist_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(capsys, "lunch") == (64, "")
+
+
+def test_a_file_that_is_named_too_early_is_told_where_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["-c", "config.toml", "status"])
+    assert exit_.value.code == 64
+    assert "-c FILE goes after the command" in capsys.readouterr().err
+
+
+def test_config_check_takes_its_file_as_every_other_command_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").write_text("[erp]\n")
+    for arguments in (["config.toml"], ["-c", "config.toml"]):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["config", "check", *arguments])
+        assert exit_.value.code == 78
+        assert "erp.dsn: is missing" in capsys.readouterr().err
+    for arguments in ([], ["config.toml", "-c", "config.toml"]):
+        assert ended(capsys, "config", "check", *arguments) == (64, "")

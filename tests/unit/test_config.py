@@ -111,6 +111,8 @@ def test_malformed_toml_names_line_column_and_reason() -> None:
     [problem] = caught.value.problems
     assert (problem.line, problem.column) == (2, 7)
     assert problem.message == "is not valid TOML: invalid value"
+    with pytest.raises(InvalidConfigError, match=r"config.toml:2:8: .* a text stands in quotes"):
+        load_text("[erp]\nmode = stream\n", env={})
 
 
 def test_malformed_toml_at_the_end_names_the_last_line() -> None:
@@ -563,6 +565,29 @@ def test_credentials_come_from_systemd(tmp_path: Path) -> None:
     assert "LoadCredential=tok" in problems(text)["store.main.token"]
     (tmp_path / "tok").unlink()
     assert "LoadCredential=tok" in problems(text, CREDENTIALS_DIRECTORY=str(tmp_path))["store.main.token"]
+
+
+def test_who_only_speaks_to_the_daemon_needs_no_secret_and_is_told_when_its_own_is_lacking(tmp_path: Path) -> None:
+    """An operator's shell has neither systemd's credentials nor the daemon's files."""
+    file = tmp_path / "config.toml"
+    dsn = '{ credential = "erp-dsn" }'
+    file.write_text(
+        GOOD.replace('"postgresql://reader@db/erp"', dsn)
+        + 'token = { file = "/absent" }\n[status]\ntoken = { env = "NOPE" }\n'
+    )
+    assert dsn in file.read_text()
+    config = load(file, env={}, lenient=True)
+    assert list(config.store) == ["main"]
+    for secret in (config.erp.dsn, config.store["main"].token, config.status.token):
+        assert secret is not None
+        with pytest.raises(ConfigError, match=r"is not set|cannot be read"):
+            secret.reveal()
+    with pytest.raises(InvalidConfigError) as strict:
+        load(file, env={})
+    assert {problem.path for problem in strict.value.problems} == {"erp.dsn", "store.main.token", "status.token"}
+    file.write_text(file.read_text().replace('"NOPE"', "5"))
+    with pytest.raises(InvalidConfigError):  # what is no secret at all stays a mistake
+        load(file, env={}, lenient=True)
 
 
 @pytest.mark.parametrize(

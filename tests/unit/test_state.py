@@ -257,6 +257,12 @@ async def test_a_write_outside_of_the_queue_stays_out_of_a_flush_that_fails(stat
 # -- opening
 
 
+def test_a_folder_in_place_of_the_file_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="is a folder") as refused:
+        opened(tmp_path)
+    assert (refused.value.code, refused.value.where) == ("E-STATE", "state.path")
+
+
 def test_a_file_in_use_is_refused_and_free_again_after_a_close(tmp_path: Path) -> None:
     first = opened(tmp_path / "state.db")
     with pytest.raises(StateError, match="in use") as refused:

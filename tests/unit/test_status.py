@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from daemon import cli
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.metrics import Metrics
 from daemon.model import Lane, QueueName
@@ -206,11 +209,48 @@ async def test_listening_to_the_network_needs_a_token() -> None:
             StatusServer(("0.0.0.0", 0), token, report, Metrics(), lambda: (True, ""))  # noqa: S104
 
 
+async def test_the_verdict_can_be_asked_for_by_who_may_not_read_the_secrets(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await start("s3cret-token")
+    file = tmp_path / "config.toml"
+    listen, token = world.server.url.removeprefix("http://"), tmp_path / "status-token"
+    file.write_text(f"""
+[erp]
+dsn = {{ credential = "erp-dsn" }}
+[status]
+listen = "{listen}"
+token = {{ file = "{token}" }}
+[entity.stock]
+sql = "select id as key, sku, available from s where id = any($1)"
+all_keys = "select id from s where id > $1 order by id limit $2"
+watch = [{{ table = "s", key = "id" }}]
+[store.main]
+adapter = "http"
+url = "https://shop.example/api"
+token = {{ env = "ERPSYNCD_NOT_SET" }}
+entities = ["stock"]
+""")
+
+    def ask() -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["status", "-c", str(file)])
+        return exit_.value.code, *capsys.readouterr()
+
+    code, _, told = await asyncio.to_thread(ask)
+    assert code == 78
+    assert "status.token: file " in told
+    token.write_text("s3cret-token\n")
+    code, said, _ = await asyncio.to_thread(ask)
+    assert code == 0
+    assert said.startswith("FRESH worst 3.1s (stock, main)")
+
+
 async def test_a_taken_port_is_explained(start: Start) -> None:
     world = await start()
     port = int(world.server.url.rpartition(":")[2])
     other = StatusServer(("127.0.0.1", port), None, report, Metrics(), lambda: (True, ""))
-    with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1"):
+    with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"):
         await other.start()
     await other.close()
 
