@@ -1,8 +1,8 @@
 """The one door to a store: every call of every worker goes through its budget, its breaker and its number of calls in flight.
 
 Invariant: a store is called only with a token, with the breaker's leave, and with fewer calls in flight than its
-concurrency, never two of them for one remote thing. A store's loss and its return are logged once each; nothing here ever
-stops the daemon.
+concurrency, never two of them for one remote thing. A store's loss and its return are logged once each, a wish for fewer calls
+is no loss; nothing here ever stops the daemon.
 """
 
 from __future__ import annotations
@@ -110,13 +110,17 @@ class Gate:
         if exc.code in _OF_THE_BATCH or exc.retry is Retry.NEVER:
             self._answered(started)  # the store is well; it is this batch that it does not want
             return
-        now = asyncio.get_running_loop().time()
+        now, closed = asyncio.get_running_loop().time(), not self.breaker.open
+        self.breaker.failed(now, exc, started)
+        self._metrics.error(exc.code)
         if exc.code in _TOO_MANY:
             self._metrics.throttled(self.name)
             self._places.aimd.throttled(now)
-        self.breaker.failed(now, exc, started)
-        self._metrics.error(exc.code)
-        self._edge.down(str(exc), code=exc.code)
+            if self.breaker.first:  # it asked for time and is not lost; what it says after that time counts
+                if closed:
+                    log.warning("store_throttled", str(exc), store=self.name, code=exc.code)
+                return
+        self._edge.down(str(exc), grave=exc.retry is Retry.OPERATOR, code=exc.code)
 
     def _answered(self, started: float) -> None:
         self.reached = True

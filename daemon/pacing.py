@@ -99,6 +99,11 @@ class Breaker:
     def open(self) -> bool:
         return self._failures > 0
 
+    @property
+    def first(self) -> bool:
+        """It opened, and no probe has failed since."""
+        return self._failures == 1
+
     def closed_for(self, now: float) -> float:
         """Seconds until the next probe may go; 0.0 when it may go now."""
         if not self._failures:

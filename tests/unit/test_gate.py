@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from daemon import log
 from daemon.errors import Retry, StoreError
 from daemon.gate import NOT_NOW, Gate
 from daemon.metrics import Metrics
@@ -172,6 +173,38 @@ async def test_a_store_that_asks_for_less_is_called_less_at_a_time(gate: Gate, s
     with pytest.raises(StoreError):
         await call
     assert gate.allowed == 2
+
+
+async def test_a_store_that_asks_for_time_is_lost_only_when_it_takes_no_call_after_that_time(
+    gate: Gate, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "event", lambda name, *_args, **_fields: told.append(name))
+
+    async def refused(count: int, code: str, retry: Retry = Retry.LATER) -> None:
+        await gate.wait()
+        tasks = await called(gate, store, count)
+        for number in range(len(store.calls) - count, len(store.calls)):
+            store.refuse(number, retry, retry_after=0.01, code=code)
+        assert all(isinstance(end, StoreError) for end in await asyncio.gather(*tasks, return_exceptions=True))
+
+    async def answered() -> None:
+        await gate.wait()
+        [task] = await called(gate, store)
+        store.take(-1)
+        await task
+
+    await refused(3, "E-STORE-THROTTLED")
+    assert told == ["store_throttled"]
+    await answered()
+    assert told == ["store_throttled"]
+    await refused(1, "E-STORE-THROTTLED")
+    await refused(1, "E-STORE-THROTTLED")
+    assert told == ["store_throttled", "store_throttled", "store_lost"]
+    await refused(1, "E-STORE-AUTH", Retry.OPERATOR)  # now a person must act
+    assert told[3:] == ["store_lost"]
+    await answered()
+    assert told[4:] == ["store_back"]
 
 
 class Quick(Store):
