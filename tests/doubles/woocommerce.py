@@ -196,10 +196,25 @@ class WooShop(Server):
             return {"id": item["id"], "error": problem("woocommerce_product_image_upload_error", text, 400)}
         _metadata(record, item.get("meta_data", ()), self._next)
         if place == "orders" and "status" in item:
-            record["status"] = item["status"] if item["status"] in STATUSES else "pending"
+            before, record["status"] = record["status"], item["status"] if item["status"] in STATUSES else "pending"
+            if before != record["status"]:
+                self._move(record)
         elif place not in ("orders", "customers"):
             self._product(record, item)
         return dict(record)
+
+    def _move(self, order: Json) -> None:
+        """As wc_maybe_reduce_stock_levels and wc_maybe_increase_stock_levels do, once for each line."""
+        taken = order["status"] in ("processing", "on-hold", "completed")
+        if not taken and order["status"] not in ("pending", "cancelled"):
+            return
+        for line in order.get("line_items", ()):
+            product = self.products[line["variation_id"] or line["product_id"]]
+            if product["manage_stock"] == "parent":
+                product = self.products[line["product_id"]]
+            if product["manage_stock"] is True and line.get("reduced", False) != taken:
+                product["stock_quantity"] += -line["quantity"] if taken else line["quantity"]
+                line["reduced"] = taken
 
     def _product(self, record: Json, item: Json) -> None:
         if record["type"] == "variable":

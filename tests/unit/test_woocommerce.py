@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from adapters.store.woocommerce.desk import decoded, encoded
 from daemon.drift import differing
 from daemon.errors import ConfigError
 from daemon.model import Limits, Outcome, Patch, Status
+from tests.doubles import faults
 from tests.doubles.woocommerce import WooShop
 
 TOKEN = "cs_0123456789"
@@ -27,6 +29,7 @@ IDENTITY = {
     "order_status": ("order",),
     "content": ("sku", "locale"),
 }
+STOCK = {"sku": "A", "location": "default", "available": 9}
 LISTED = {"price_list": "default", "currency": "EUR", "min_quantity": 1}
 
 
@@ -307,6 +310,94 @@ async def test_a_status_of_the_shop_stays_until_the_erp_says_another_one(shop: W
     assert order["status"] == "refunded"
     shown = await store.fetch("order_status", [fields["order"]])  # type: ignore[list-item]
     assert shown[str(order["id"])]["status"] == "refunded"
+
+
+def line(product: dict[str, Any], quantity: int, *, reduced: bool = True) -> dict[str, Any]:
+    parent = product["parent_id"]
+    ids = {"product_id": parent or product["id"], "variation_id": product["id"] if parent else 0}
+    return {**ids, "quantity": quantity, "reduced": reduced}
+
+
+@pytest.mark.parametrize("stock_first", [True, False])
+@pytest.mark.parametrize("kind", ["simple", "variation", "parent"])
+async def test_a_cancelled_order_puts_no_piece_back_that_the_erp_has_counted(
+    shop: WooShop, store: Store, kind: str, stock_first: bool
+) -> None:
+    shop.product("B")
+    above = shop.product("P", kind="variable")
+    product = shop.product("A") if kind == "simple" else shop.product("A", kind="variation", parent=above["id"])
+    held = above if kind == "parent" else product
+    if kind == "parent":
+        product["manage_stock"] = "parent"
+    level = {"sku": held["sku"], "location": "default"}
+    order = shop.order(line_items=[line(product, 2), line(product, 1)])
+    await written(store, "stock", {**level, "available": 5})
+    if stock_first:
+        await written(store, "stock", {**level, "available": 8})
+    gone = {"order": str(order["id"]), "status": "cancelled", "fulfilments": []}
+    for _ in range(2):
+        await written(store, "order_status", gone)
+    assert held["stock_quantity"] == (8 if stock_first else 5)
+    await written(store, "stock", {**level, "available": 8})
+    assert held["stock_quantity"] == 8
+
+
+async def test_an_order_that_the_erp_confirms_takes_no_piece_off_that_the_erp_has_taken_off(
+    shop: WooShop, store: Store
+) -> None:
+    order = shop.order(status="pending", line_items=[line(shop.product("A"), 3, reduced=False)])
+    await written(store, "stock", {"sku": "A", "location": "default", "available": 5})
+    await written(store, "order_status", {"order": str(order["id"]), "status": "confirmed", "fulfilments": []})
+    assert (order["status"], shop.by_sku("A")["stock_quantity"]) == ("processing", 5)
+
+
+async def test_what_shoppers_bought_meanwhile_is_not_undone(shop: WooShop, store: Store) -> None:
+    product = shop.product("A")
+    order = shop.order(line_items=[line(product, 3)])
+    await written(store, "stock", {**STOCK, "available": 5})
+    hold = shop.inject(faults.Hold(), calls=1, entity="orders", write=True)
+    assert isinstance(hold, faults.Hold)
+    fields = {"order": str(order["id"]), "status": "cancelled", "fulfilments": []}
+    task = asyncio.create_task(store.apply("order_status", [patch("order_status", fields)]))
+    await hold.reached.wait()
+    product["stock_quantity"] -= 1
+    hold.release()
+    assert [one.status for one in await task] == [Status.OK]
+    assert product["stock_quantity"] == 7
+
+
+async def test_a_number_that_comes_while_an_order_moves_stock_is_written_last(shop: WooShop, store: Store) -> None:
+    product = shop.product("A")
+    order = shop.order(line_items=[line(product, 3)])
+    await written(store, "stock", {**STOCK, "available": 5})
+    seen = len(shop.writes())
+    hold = shop.inject(faults.Hold(after_write=True), calls=1, entity="orders", write=True)
+    assert isinstance(hold, faults.Hold)
+    fields = {"order": str(order["id"]), "status": "cancelled", "fulfilments": []}
+    task = asyncio.create_task(store.apply("order_status", [patch("order_status", fields)]))
+    await hold.reached.wait()
+    later = asyncio.create_task(store.apply("stock", [patch("stock", STOCK)]))
+    hold.release()
+    assert [one.status for one in [*await task, *await later]] == [Status.OK] * 2
+    assert [call.entity for call in shop.writes()[seen:]] == ["orders", "products", "products"]
+    assert product["stock_quantity"] == 9
+
+
+async def test_an_order_whose_stock_cannot_be_looked_at_again_is_written_all_the_same(
+    shop: WooShop, store: Store
+) -> None:
+    order = shop.order(line_items=[line(shop.product("A"), 3)])
+    await written(store, "stock", {"sku": "A", "location": "default", "available": 5})
+    hold = shop.inject(faults.Hold(after_write=True), calls=1, entity="orders", write=True)
+    assert isinstance(hold, faults.Hold)
+    fields = {"order": str(order["id"]), "status": "cancelled", "fulfilments": []}
+    task = asyncio.create_task(store.apply("order_status", [patch("order_status", fields)]))
+    await hold.reached.wait()
+    shop.inject(faults.Status(503), entity="products")
+    hold.release()
+    assert [one.status for one in await task] == [Status.OK]
+    shop.clear()
+    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == 8  # a comparison finds it
 
 
 # Content

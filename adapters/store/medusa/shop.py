@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from adapters.store.medusa.api import Api, Record
-from adapters.store.medusa.turns import Turns
 from adapters.store.medusa.values import Refused
+from adapters.store.turns import Turns
 from daemon.errors import Retry, StoreError
 
 MISFIT: Final = "E-STORE-MISFIT"

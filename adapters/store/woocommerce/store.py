@@ -7,6 +7,7 @@ shop answered this item and shows what was written.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
 from adapters.store.transport import Transport
+from adapters.store.turns import Turns
 from adapters.store.woocommerce import setting as settings_of
 from adapters.store.woocommerce.api import BATCH, Api, Said, in_parts, lost
 from adapters.store.woocommerce.content import ContentDesk, categories_by_name, image_name, in_order
@@ -29,6 +31,7 @@ from adapters.store.woocommerce.desk import (
     StockDesk,
     metadata,
 )
+from adapters.store.woocommerce.moves import Moves
 from daemon.errors import StoreError
 from daemon.model import Fields, Outcome, Patch, Status
 
@@ -60,6 +63,8 @@ class WooStore:
             pace=settings.pace,
         )
         self._api = Api(self._transport)
+        self._turns, self._moves = Turns(), Moves(self._api)
+        self._stocked = "stock" in setting.kinds.values()
 
     async def open(self) -> None:
         await self._transport.open()
@@ -93,11 +98,18 @@ class WooStore:
         if not patches:
             return []
         desk = self._desk(entity)
+        if isinstance(desk, StockDesk):
+            async with self._turns.stock():
+                return await self._apply(desk, patches)
+        return await self._apply(desk, patches)
+
+    async def _apply(self, desk: Desk, patches: Sequence[Patch]) -> list[Outcome]:
         found = await self._find(desk, {desk.name(patch.id) for patch in patches})
         if isinstance(desk, ContentDesk):
             await self._prepare(desk, patches, found)
         outcomes: list[Outcome] = []
         work: dict[str, dict[int, tuple[Item, list[tuple[Patch, Item]]]]] = {}
+        moving: list[int] = []
         for patch in sorted(patches, key=lambda each: each.id):
             try:
                 record = self._only(desk, desk.name(patch.id), found.get(desk.name(patch.id), []))
@@ -108,7 +120,15 @@ class WooStore:
             whole, parts = work.setdefault(_place(desk, record), {}).setdefault(record["id"], ({}, []))
             _merge(whole, item)
             parts.append((patch, item))
-        outcomes += await self._write(desk, work)
+            if isinstance(desk, OrderDesk) and item.get("status", record.get("status")) != record.get("status"):
+                moving.append(record["id"])
+        if not moving or not self._stocked:
+            return outcomes + await self._write(desk, work)
+        async with self._turns.order():
+            before = await self._moves.look(moving)
+            outcomes += await self._write(desk, work)
+            with contextlib.suppress(StoreError):  # the orders are written all the same; a comparison finds the rest
+                await self._moves.undo(before)
         return outcomes
 
     async def _write(
