@@ -1,5 +1,5 @@
 """Run what is named, print a table, keep it in benchmarks/results:
-`python -m benchmarks [ingest latency idle erpcost storm behind scale catalogue share extracts]`."""
+`python -m benchmarks [ingest latency idle erpcost storm behind scale catalogue pictures share extracts]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batches, behind, erpcost, idle, ingest, latency, scale, share, storm
+from benchmarks import batches, behind, erpcost, idle, ingest, latency, pictures, scale, share, storm
 
 RESULTS = Path(__file__).parent / "results"
 GOALS = {
@@ -65,6 +65,7 @@ def main(names: list[str]) -> None:
     results.update({f"scale {found['items']}": found for found in grown})
     lanes = {
         "catalogue": batches.catalogue,
+        "pictures": pictures.run,
         "share": lambda: share.run(RESULTS / "share.svg"),
         "extracts": batches.extracts,
     }

@@ -22,7 +22,7 @@ from daemon.errors import ConfigError, Retry, StoreError
 from daemon.metrics import Metrics
 from daemon.model import Lane, Outcome, Patch
 from daemon.pacing import Backoff, Breaker, Pulse
-from daemon.places import Budget, Places, Remotes
+from daemon.places import Budget, Places
 
 T = TypeVar("T")
 
@@ -45,7 +45,6 @@ class Gate:
         self._budget = budget if budget is not None else Budget(limits, fast_share)
         self.breaker = Breaker(Backoff(), random.random)
         self._places = Places(limits.concurrency, fast_share)
-        self._remotes = Remotes()
         self._pulse = Pulse()
         self._edge = log.Edge("store_lost", "store_back", store=name)
         self.reached = False
@@ -62,11 +61,27 @@ class Gate:
         while self.breaker.open and (wait := self.breaker.closed_for(loop.time())) > 0.0:
             await asyncio.sleep(wait)
 
-    async def apply(self, entity: str, patches: Sequence[Patch], lane: Lane) -> Sequence[Outcome]:
-        """One call, beside no other that writes the same remote things. Raises StoreError; LATER and OPERATOR ones have
-        opened the breaker."""
-        named = (self.store.remote(entity, patch) for patch in patches)
-        return await self._call(lambda: self.store.apply(entity, patches), lane, frozenset(filter(None, named)))
+    async def apply(
+        self,
+        entity: str,
+        patches: Sequence[Patch],
+        lane: Lane,
+        held: Callable[[int, float], None] = lambda _documents, _seconds: None,
+    ) -> Sequence[Outcome]:
+        """One call, beside no other that writes the same remote things. `held` is told for how many seconds nobody else could
+        write those of so many documents. Raises StoreError; LATER and OPERATOR ones have opened the breaker."""
+        names = frozenset(filter(None, (self.store.remote(entity, patch) for patch in patches)))
+        loop = asyncio.get_running_loop()
+
+        async def call() -> Sequence[Outcome]:
+            started = loop.time()
+            try:
+                return await self.store.apply(entity, patches)
+            finally:
+                if names:
+                    held(len(patches), loop.time() - started)
+
+        return await self._call(call, lane, names)
 
     async def read(self, question: Callable[[], Awaitable[T]], lane: Lane = Lane.BATCH) -> T:
         """One call that only reads, on the same budget. Waits for a store that is lost; raises StoreError."""
@@ -76,7 +91,7 @@ class Gate:
     async def _call(self, call: Callable[[], Awaitable[T]], lane: Lane, names: frozenset[str] = frozenset()) -> T:
         # the token comes first: a call that waits for its budget must not hold a place that the fast lane needs
         await self._budget.take(lane)
-        async with self._remotes.hold(names, lane), self._places.hold(lane):
+        async with self._places.hold(lane, names):
             loop = asyncio.get_running_loop()
             if self.breaker.wait(loop.time()) > 0.0:
                 raise StoreError(self.breaker.reason, code=NOT_NOW, retry=Retry.LATER)

@@ -182,6 +182,23 @@ class Aimd:
         self._level = max(self._level / 2, 1.0)
 
 
+class Portion:
+    """How many documents a call may carry so that it takes about `long` seconds at most, for others wait for what it writes."""
+
+    def __init__(self, long: float = 1.0, most: float = 10_000.0) -> None:
+        self._long = long
+        self._most = most
+        self.limit = most
+        """Documents; at least one."""
+
+    def observe(self, documents: int, seconds: float) -> None:
+        """So many took so long."""
+        if seconds > self._long:
+            self.limit = max(min(documents * self._long / seconds, self.limit), 1.0)
+        else:
+            self.limit = min(self.limit * 1.25, self._most)
+
+
 class Pulse:
     """Whether a store answers much more slowly than it is used to: it has too many calls at a time.
 

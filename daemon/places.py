@@ -51,62 +51,38 @@ class Queue:
 
 
 class Places:
-    """Calls in flight of one store; fewer for a while when it asks for that."""
+    """Calls in flight of one store, fewer for a while when it asks for that, and the remote things that they write."""
 
     def __init__(self, most: int, fast_share: float) -> None:
         self.aimd = Aimd(most)
         self._share = fast_share
         self._out = dict.fromkeys(_FIRST, 0)
-        self._queue = Queue()
-
-    @contextlib.asynccontextmanager
-    async def hold(self, lane: Lane) -> AsyncIterator[None]:
-        """One place, as long as the block lasts."""
-        await self._queue.enter(lane, lambda: self._take(lane), lambda: self._return(lane))
-        try:
-            yield
-        finally:
-            self._return(lane)
-            self._queue.wake()
-
-    def _take(self, lane: Lane) -> bool:
-        limit = self.aimd.limit
-        if sum(self._out.values()) >= limit:
-            return False
-        if lane is Lane.BATCH and self._out[lane] >= max(int(limit * (1 - self._share)), 1):
-            return False
-        self._out[lane] += 1
-        return True
-
-    def _return(self, lane: Lane) -> None:
-        self._out[lane] -= 1
-
-
-class Remotes:
-    """The remote things that calls in flight write."""
-
-    def __init__(self) -> None:
         self._busy: set[str] = set()
         self._queue = Queue()
 
     @contextlib.asynccontextmanager
-    async def hold(self, names: frozenset[str], lane: Lane) -> AsyncIterator[None]:
-        """All of `names` at once, or wait; two waiters never block each other for good."""
-        if not names:
-            yield
-            return
-        await self._queue.enter(lane, lambda: self._take(names), lambda: self._busy.difference_update(names))
+    async def hold(self, lane: Lane, names: frozenset[str] = frozenset()) -> AsyncIterator[None]:
+        """One place and all of `names`, as long as the block lasts. Who waits for the one keeps nobody from the others."""
+        await self._queue.enter(lane, lambda: self._take(lane, names), lambda: self._return(lane, names))
         try:
             yield
         finally:
-            self._busy -= names
+            self._return(lane, names)
             self._queue.wake()
 
-    def _take(self, names: frozenset[str]) -> bool:
-        if not self._busy.isdisjoint(names):
+    def _take(self, lane: Lane, names: frozenset[str]) -> bool:
+        limit = self.aimd.limit
+        if sum(self._out.values()) >= limit or not self._busy.isdisjoint(names):
             return False
+        if lane is Lane.BATCH and self._out[lane] >= max(int(limit * (1 - self._share)), 1):
+            return False
+        self._out[lane] += 1
         self._busy |= names
         return True
+
+    def _return(self, lane: Lane, names: frozenset[str]) -> None:
+        self._out[lane] -= 1
+        self._busy -= names
 
 
 @dataclass(slots=True)

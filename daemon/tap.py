@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from daemon.pacing import Portion
+
 BYTES_S: Final = 4 << 20
 """Most bytes of documents a second in a job: measured in docs/performance.md as what the fast lane does not feel."""
 CALL_BYTES: Final = 256 << 10
@@ -63,6 +65,8 @@ class Tap:
         self._documents = _Flow(math.inf, math.inf)
         self._bytes = _Flow(math.inf if urgent else BYTES_S, CALL_BYTES)
         self._weight = 0.0 if urgent else float(_GUESS)
+        self._each = 1.0
+        self._portion = Portion()
         self._changed = asyncio.Event()
         self._ended = False
         self.sent = 0
@@ -130,10 +134,12 @@ class Tap:
             await self._pause(wait)
 
     def room(self, most: int, call: int) -> int:
-        """How many keys to claim at once: `most`, or fewer where they are heavy; for a job no more than one call of `call`
-        documents takes, and no more than pass within about two seconds."""
+        """How many keys to claim at once: `most`, or fewer where they are heavy or their calls take long; for a job no more
+        than one call of `call` documents takes, and no more than pass within about two seconds."""
         if self._weight:
             most = min(most, int((BULK_BYTES if call > ORDINARY else CALL_BYTES) / self._weight))
+        if not self._urgent and call <= ORDINARY:
+            most = min(most, int(self._portion.limit / self._each))
         if not self._free or not math.isinf(self.rate):
             most = min(most, call)
         if not math.isinf(self.rate):
@@ -143,8 +149,13 @@ class Tap:
     def weigh(self, keys: int, sizes: Iterable[int]) -> None:
         """So many keys were read; their documents have these sizes in bytes. Heavier ones count at once, lighter ones
         slowly."""
-        weight = sum(sizes) / keys
+        listed = list(sizes)
+        weight, self._each = sum(listed) / keys, max(len(listed) / keys, 1.0)
         self._weight = max(weight, self._weight * 0.8 + weight * 0.2)
+
+    def held(self, documents: int, seconds: float) -> None:
+        """A call kept others from what it wrote for so long: changes of the fast lane to the same things waited for it."""
+        self._portion.observe(documents, seconds)
 
     async def take(self, documents: int, size: int = 0) -> bool:
         """Wait until documents may go, and count these with their bytes; False when the tap was closed: nothing may go."""

@@ -298,7 +298,7 @@ class Worker:
         failpoints.reach("before_store_call")
         try:
             started = asyncio.get_running_loop().time()
-            outcomes = await self._gate.apply(self.name.entity, patches, self._entity.lane)
+            outcomes = await self._gate.apply(self.name.entity, patches, self._entity.lane, self._tap.held)
             self._sending.observe(asyncio.get_running_loop().time() - started)
             failpoints.reach("after_store_call")
             return outcomes

@@ -248,3 +248,32 @@ async def test_the_fast_lane_keeps_its_share_of_a_budget_that_the_batch_lane_wan
     assert fast + batch <= 10 + 50 * passed + 1
     assert batch <= 5 + 25 * passed + 1, "the batch lane never has more than its own part"
     assert batch >= 0.6 * 25 * 2.0, "and has all of that, since it is left"
+
+
+async def test_how_long_others_had_to_wait_for_what_a_call_wrote_is_told_and_its_own_wait_is_not(
+    gate: Gate, store: Store
+) -> None:
+    told: list[tuple[int, float]] = []
+    shared = Patch("A", 1, 0, {"x": 1}, {"remote": "product:A"})
+
+    def held(documents: int, seconds: float) -> None:
+        told.append((documents, seconds))
+
+    first = asyncio.create_task(gate.apply("content", [shared], Lane.BATCH, held))
+    second = asyncio.create_task(gate.apply("content", [shared], Lane.BATCH, held))
+    alone = asyncio.create_task(gate.apply("content", [PATCH], Lane.BATCH, held))
+    await until(lambda: len(store.calls) == 2)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await until(lambda: loop.time() - began > 0.2)
+    store.take(0)
+    store.take(1)
+    await asyncio.gather(first, alone)
+    assert [documents for documents, _ in told] == [1]
+    assert told[0][1] >= 0.2
+    await until(lambda: len(store.calls) == 3)
+    store.refuse(2)
+    with pytest.raises(StoreError):
+        await second
+    assert len(told) == 2
+    assert told[1][1] < 0.2

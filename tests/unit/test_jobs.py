@@ -207,6 +207,20 @@ async def test_the_heavier_keys_are_the_fewer_are_claimed_at_once() -> None:
     assert urgent.room(500, 100) == 10
 
 
+async def test_calls_that_keep_others_waiting_become_smaller_but_for_an_interface_for_bulk() -> None:
+    tap = Tap(free=False)
+    tap.set(math.inf)
+    while tap.heavy:
+        tap.weigh(50, [100] * 100)  # two documents a key
+    assert tap.room(500, 100) == 100
+    tap.held(100, 10.0)
+    assert tap.room(500, 100) == 5
+    assert tap.room(5000, 500) == 500
+    urgent = Tap(free=True, urgent=True)
+    urgent.held(100, 10.0)
+    assert urgent.room(500, 100) == 500
+
+
 # what is kept
 
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from daemon.errors import Retry, StoreError
 from daemon.model import Lane
-from daemon.pacing import Aimd, Backoff, Breaker, ReadPace, TokenBucket
+from daemon.pacing import Aimd, Backoff, Breaker, Portion, ReadPace, TokenBucket
 
 FAST, BATCH = Lane.FAST, Lane.BATCH
 
@@ -359,3 +359,27 @@ def test_a_flood_is_read_as_fast_as_it_comes(bytes_a_second: int) -> None:
     pieces = [size for _, size in found[3:]]
     assert pieces
     assert max(pieces) <= max(128 * 1024, bytes_a_second // 900)
+
+
+# -- how much in a call
+
+
+@given(st.floats(min_value=0.001, max_value=100), st.integers(1, 1000))
+def test_a_call_is_made_as_small_as_it_must_be_to_be_short_and_never_empty(each: float, most: int) -> None:
+    portion = Portion(long=1.0, most=most)
+    for _ in range(60):
+        documents = max(int(portion.limit), 1)
+        portion.observe(documents, documents * each)
+        assert 1 <= portion.limit <= most
+    took = max(int(portion.limit), 1) * each
+    assert took <= 1.25 + each
+    assert took >= min(0.25, most * each)
+
+
+def test_one_slow_call_is_soon_forgotten() -> None:
+    portion = Portion(long=1.0, most=100)
+    portion.observe(100, 30.0)
+    assert portion.limit < 4
+    for _ in range(20):
+        portion.observe(1, 0.01)
+    assert portion.limit == 100

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from daemon.model import Lane, Limits
 from daemon.pacing import Pulse
-from daemon.places import Budget, Places, Remotes
+from daemon.places import Budget, Places
 from tests.waiting import until
 
 
@@ -48,10 +48,10 @@ async def turns() -> None:
 
 
 async def test_two_calls_never_hold_the_same_remote_thing(settled: None) -> None:
-    remotes = Remotes()
-    first = Call(remotes.hold(frozenset({"a", "b"}), Lane.FAST))
-    second = Call(remotes.hold(frozenset({"b", "c"}), Lane.FAST))
-    third = Call(remotes.hold(frozenset({"c"}), Lane.FAST))
+    places = Places(10, 0.0)
+    first = Call(places.hold(Lane.FAST, frozenset({"a", "b"})))
+    second = Call(places.hold(Lane.FAST, frozenset({"b", "c"})))
+    third = Call(places.hold(Lane.FAST, frozenset({"c"})))
     await turns()
     assert (first.inside, second.inside, third.inside) == (True, False, True)
     await first.end()
@@ -63,47 +63,47 @@ async def test_two_calls_never_hold_the_same_remote_thing(settled: None) -> None
 
 
 async def test_a_call_without_a_remote_thing_waits_for_nobody(settled: None) -> None:
-    remotes = Remotes()
-    first, second = (Call(remotes.hold(frozenset(), Lane.FAST)) for _ in range(2))
+    places = Places(10, 0.0)
+    first, second = (Call(places.hold(Lane.FAST, frozenset())) for _ in range(2))
     await until(lambda: first.inside and second.inside)
     await first.end()
     await second.end()
 
 
 async def test_a_cancelled_waiter_leaves_nothing_behind(settled: None) -> None:
-    remotes = Remotes()
-    first = Call(remotes.hold(frozenset({"a"}), Lane.FAST))
-    waiting = Call(remotes.hold(frozenset({"a", "b"}), Lane.FAST))
+    places = Places(10, 0.0)
+    first = Call(places.hold(Lane.FAST, frozenset({"a"})))
+    waiting = Call(places.hold(Lane.FAST, frozenset({"a", "b"})))
     await turns()
     waiting.task.cancel()
     await asyncio.wait([waiting.task])
-    other = Call(remotes.hold(frozenset({"b"}), Lane.FAST))
+    other = Call(places.hold(Lane.FAST, frozenset({"b"})))
     await until(lambda: other.inside)
     await first.end()
     await other.end()
 
 
 async def test_a_waiter_cancelled_in_the_moment_of_its_grant_gives_it_back(settled: None) -> None:
-    remotes = Remotes()
-    first = Call(remotes.hold(frozenset({"a"}), Lane.FAST))
-    waiting = Call(remotes.hold(frozenset({"a"}), Lane.FAST))
+    places = Places(10, 0.0)
+    first = Call(places.hold(Lane.FAST, frozenset({"a"})))
+    waiting = Call(places.hold(Lane.FAST, frozenset({"a"})))
     await turns()
     first.let_go.set()
     await first.task  # the grant is made, the waiter has not run yet
     waiting.task.cancel()
     await asyncio.wait([waiting.task])
-    again = Call(remotes.hold(frozenset({"a"}), Lane.FAST))
+    again = Call(places.hold(Lane.FAST, frozenset({"a"})))
     await until(lambda: again.inside)
     await again.end()
 
 
 async def test_the_fast_lane_goes_first_where_both_wait_for_a_remote_thing(settled: None) -> None:
-    remotes = Remotes()
-    holder = Call(remotes.hold(frozenset({"a"}), Lane.BATCH))
+    places = Places(10, 0.0)
+    holder = Call(places.hold(Lane.BATCH, frozenset({"a"})))
     await turns()
-    batch = Call(remotes.hold(frozenset({"a"}), Lane.BATCH))
+    batch = Call(places.hold(Lane.BATCH, frozenset({"a"})))
     await turns()
-    fast = Call(remotes.hold(frozenset({"a"}), Lane.FAST))
+    fast = Call(places.hold(Lane.FAST, frozenset({"a"})))
     await turns()
     await holder.end()
     await until(lambda: fast.inside)
@@ -174,3 +174,17 @@ def test_a_store_much_slower_than_usual_is_seen_and_in_the_end_is_the_new_measur
     slow = [pulse.observe(3.0) for _ in range(100)]
     assert slow[0]
     assert not slow[-1]
+
+
+async def test_a_call_that_waits_for_its_place_keeps_nobody_from_what_it_will_write(settled: None) -> None:
+    places = Places(2, 0.5)  # one of them at most for the batch lane
+    out = Call(places.hold(Lane.BATCH, frozenset({"a"})))
+    waiting = Call(places.hold(Lane.BATCH, frozenset({"b"})))
+    await turns()
+    fast = Call(places.hold(Lane.FAST, frozenset({"b"})))
+    await turns()
+    assert (out.inside, waiting.inside, fast.inside) == (True, False, True)
+    await fast.end()
+    await out.end()
+    await until(lambda: waiting.inside)
+    await waiting.end()
