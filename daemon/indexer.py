@@ -51,6 +51,7 @@ class Indexer:
     def want(self, columns: Iterable[Indexed]) -> None:
         """What preflight found to need an index."""
         self._wanted = list(columns)
+        self._index.wanted = frozenset(column.relation for column in self._wanted)
         self._start.set()
 
     def again(self, table: str | None = None) -> None:

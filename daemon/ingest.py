@@ -227,7 +227,7 @@ class Ingest:
             rules = touch.payload
             assert isinstance(rules, tuple)
             for entity in {rule.entity for rule in rules}:
-                reason = f"{unknown} rows of {table} went whose {column} is not known"
+                reason = f"{unknown} rows of {table} changed or went whose {column} is not known"
                 self._rescan(entity, begin.commit_at, reason, xid)
 
     def _truncated(self, event: Truncate) -> None:

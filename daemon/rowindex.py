@@ -43,6 +43,8 @@ class RowIndex:
         self._complete: set[str] = set()
         self._unsure: set[str] = set()
         self._unkept: set[str] = set()
+        self.wanted: frozenset[str] = frozenset()
+        """What will be filled where it is not complete."""
         state.on_flush(self._forget_recent)
 
     def open(self) -> None:
@@ -71,7 +73,7 @@ class RowIndex:
         """These may be outdated: they are filled anew."""
         for relation in relations:
             self._state.append("delete from rowkey where relation = ?", relation)
-            self._state.append("delete from indexed where relation = ?", relation)
+            self._state.append("insert or replace into indexed (relation, complete) values (?, 0)", relation)
             self._complete.discard(relation)
             self._unsure.add(relation)
             for name in [name for name in self._recent if name[0] == relation]:
@@ -94,8 +96,9 @@ class RowIndex:
         await self._state.room()
 
     async def swap(self, relation: str, rows: dict[bytes, bytes | None]) -> tuple[set[bytes], int]:
-        """Put the newest values in (None: NULL, GONE: the row went); returns former values, and how many rows went whose
-        value a complete index should have known. While the index is being filled, what is not known is owed a comparison."""
+        """Put the newest values in (None: NULL, GONE: the row went); returns former values, and how many rows had one that
+        is not known: those that went where the index is complete, all that it does not have where it never will be. Where
+        it is still to be filled, a comparison is owed for them afterwards."""
         names = {row_name(row): value for row, value in rows.items()}
         former: dict[str, str | None] = {}
         ask: list[str] = []
@@ -112,6 +115,20 @@ class RowIndex:
 
             former.update(await self._state.read(lookup))
         gone = [name for name, value in names.items() if value == GONE]
+        if relation not in self._unkept:  # else these rows are from before, and what comes next will not be put in
+            self._put(relation, names, gone)
+        known = {value.encode() for value in former.values() if value is not None}
+        if relation in self._complete:
+            return known, sum(1 for name in gone if name not in former)
+        unknown = len(names) - len(former)
+        if relation not in self.wanted:
+            return known, unknown
+        if unknown and relation not in self._unsure:
+            self._unsure.add(relation)
+            self.begin(relation)  # the debt is on disk with the position
+        return known, 0
+
+    def _put(self, relation: str, names: dict[str, bytes | None], gone: list[str]) -> None:
         kept = [(name, _text(value)) for name, value in names.items() if value != GONE]
         sequence = 0
         if kept:
@@ -122,12 +139,6 @@ class RowIndex:
             self._recent[relation, name] = _text(value) if value != GONE else None
             self._newest[relation, name] = sequence
             self._unflushed.append((sequence, (relation, name)))
-        known = {value.encode() for value in former.values() if value is not None}
-        if relation in self._complete:
-            return known, sum(1 for name in gone if name not in former)
-        if len(former) < len(names):
-            self._unsure.add(relation)
-        return known, 0
 
     def fill(self, relation: str, rows: Iterable[tuple[str, str | None]]) -> None:
         """Put in what a scan of the table found; what the stream said already wins."""

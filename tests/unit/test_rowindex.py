@@ -20,6 +20,7 @@ class Ground:
         self.state.open()
         self.index = RowIndex(self.state)
         self.index.open()
+        self.index.wanted = frozenset({MOVE})
 
     async def filled(self, *rows: tuple[str, str | None]) -> None:
         self.index.begin(MOVE)
@@ -78,6 +79,31 @@ async def test_while_it_is_filled_an_unknown_value_is_owed_a_comparison(ground: 
     assert ground.index.complete(MOVE)
     assert ground.index.is_complete(MOVE)
     assert await ground.index.swap(MOVE, {b"x": GONE}) == (set(), 1)
+
+
+async def test_where_nothing_will_be_filled_an_unknown_value_is_reported_at_once(ground: Ground) -> None:
+    """The identity told less for a moment, and the catalogue was not looked at meanwhile."""
+    ground.index.wanted = frozenset()
+    assert await ground.index.swap(MOVE, {b"a": b"2", b"b": GONE}) == (set(), 2)
+    assert await ground.index.swap(MOVE, {b"a": b"3"}) == ({b"2"}, 0)
+
+
+async def test_rows_that_are_taken_after_the_identity_told_all_again_leave_nothing_behind(ground: Ground) -> None:
+    """The stream announces tables ahead of the rows that were read before them."""
+    ground.index.wanted = frozenset()
+    ground.index.keep(MOVE, False)
+    assert await ground.index.swap(MOVE, {b"a": b"2"}) == (set(), 1)
+    await ground.state.drain()
+    ground.index.keep(MOVE, True)
+    assert await ground.index.swap(MOVE, {b"a": b"4"}) == (set(), 1), "meanwhile it may have been anything"
+
+
+async def test_a_debt_outlives_a_crash_before_the_filling_began(ground: Ground) -> None:
+    assert await ground.index.swap(MOVE, {b"a": b"2"}) == (set(), 0)
+    await ground.state.drain()
+    again = ground.reopened()
+    assert again.index.begin(MOVE)
+    again.state.close()
 
 
 async def test_a_filling_in_which_nothing_was_missed_owes_nothing(ground: Ground) -> None:
