@@ -55,8 +55,9 @@ def run(
     loaded = client.configured(config)
     before = _job(loaded, job)
     if before["kind"] == "rebuild":
-        for line in _preview(loaded, before["entity"]):
-            _print(line)
+        for entity in before["entities"]:
+            for line in _preview(loaded, entity):
+                _print(line)
     if preview:
         raise typer.Exit(EXIT_DONE)
     if before["kind"] == "rebuild" and sys.stdin.isatty() and not yes:

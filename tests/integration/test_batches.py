@@ -264,6 +264,21 @@ async def test_a_rebuild_that_was_cancelled_goes_on_where_it_was_when_it_is_run_
         assert (await job(stage, "catalogue"))["last"]["result"] == "done"
 
 
+async def test_a_rebuild_of_the_catalogue_is_of_every_entity_of_kind_content_and_its_preview_too(
+    database: Database, tmp_path: Path
+) -> None:
+    texts = CONTENT.replace("[entity.content]", '[entity.texts]\nkind = "content"').replace("'en'", "'de'")
+    async with stage_of(database, tmp_path, texts) as stage:
+        before = {name: len(stage.shop.documents(name)) for name in ("content", "texts")}
+        assert before == {"content": KEYS, "texts": KEYS}
+        code, output = await command(stage, "run", "catalogue")
+        assert code == 0, output
+        for name in before:
+            assert f"main/{name}: {KEYS} documents, nothing differs; all of them are sent" in output
+        assert f"catalogue: done, {2 * KEYS} rows" in output
+        await stage.equal()
+
+
 def extract(folder: Path, suffix: str, sql: str = "select id, at, amount, note from sale") -> str:
     return f"""
 [batch.sales]
