@@ -108,7 +108,9 @@ def _wanted(
 ) -> tuple[Config, Wanted]:
     from daemon.dba.facts import READ_ROLE, REPLICATION_ROLE, wanted
 
-    loaded = configuration.load(configuration.find_config(path))
+    loaded = configuration.load(configuration.find_config(path), lenient=True)  # a DBA's shell has no store's token
+    loaded.erp.dsn.reveal("erp.dsn")  # but the script is for this database
+    loaded.erp.replication_dsn.reveal("erp.replication_dsn")
     wants = wanted(
         loaded,
         read_role=read_role or READ_ROLE,

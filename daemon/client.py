@@ -15,7 +15,7 @@ import orjson
 
 from daemon import config as configuration
 from daemon.config import Config
-from daemon.errors import EXIT_FAILED, ConfigError, ErpsyncError
+from daemon.errors import EXIT_FAILED, ErpsyncError
 from daemon.staleness import VERDICT_CODE, Verdict
 
 _TIMEOUT_S = 10.0
@@ -65,10 +65,7 @@ def call(config: Config, method: str, path: str, body: Any = None) -> Any:
     status = config.status
     headers = {"X-Erpsyncd": "1", "Content-Type": "application/json"}
     if status.token is not None:
-        try:
-            headers["Authorization"] = f"Bearer {status.token.reveal()}"
-        except ConfigError as exc:
-            raise ConfigError(exc.message, where="status.token") from exc
+        headers["Authorization"] = f"Bearer {status.token.reveal('status.token')}"
     host = "127.0.0.1" if status.host in ("0.0.0.0", "::", "") else status.host  # noqa: S104 -- compared, not bound
     connection = http.client.HTTPConnection(host, status.port, timeout=_TIMEOUT_S)
     try:

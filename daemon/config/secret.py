@@ -54,10 +54,11 @@ class Secret:
         self._lacking = ""
         self.source = source
 
-    def reveal(self) -> str:
-        """The text itself: for a header or a connection, nothing else. Raises ConfigError where it could not be read."""
+    def reveal(self, where: str = "") -> str:
+        """The text itself: for a header or a connection, nothing else. Raises ConfigError where it could not be read;
+        `where` is then its dotted path."""
         if self._lacking:
-            raise ConfigError(self._lacking)
+            raise ConfigError(self._lacking, where=where)
         return self._text
 
     def redacted(self) -> str:
