@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,28 +10,19 @@ import pytest
 from adapters.store import answers
 from adapters.store.base import Store, StoreSettings
 from adapters.store.magento import create
-from daemon.drift import differing
 from daemon.errors import ConfigError, Retry, StoreError
-from daemon.model import Limits, Outcome, Patch, Status
+from daemon.model import Limits, Status
+from tests.documents import KINDS, LISTED, one, patch, written
 from tests.doubles import faults
 from tests.doubles.magento import MagentoShop
 
 TOKEN = "integration-token"
-KINDS = {kind: kind for kind in ("stock", "price", "credit", "order_status", "content")}
-IDENTITY = {
-    "stock": ("sku", "location"),
-    "price": ("sku", "price_list", "currency", "min_quantity"),
-    "credit": ("customer",),
-    "order_status": ("order",),
-    "content": ("sku", "locale"),
-}
 STATUSES = {"open": "processing", "picking": "picking", "delivered": "complete"}
 OPTIONS = {
     "currency": "EUR",
     "sources": {"default": "default", "berlin": "ber"},
     "customer_groups": {"b2b": "Wholesale"},
 }
-LISTED = {"price_list": "default", "currency": "EUR", "min_quantity": 1}
 
 
 def made(shop: MagentoShop | None, **change: Any) -> Store:
@@ -40,11 +31,6 @@ def made(shop: MagentoShop | None, **change: Any) -> Store:
         "limits": Limits(), "options": OPTIONS, "kinds": KINDS,
     }  # fmt: skip
     return create(StoreSettings(**(known | change)))
-
-
-def patch(kind: str, fields: Mapping[str, Any], *, gone: bool = False) -> Patch:
-    identity = {name: fields[name] for name in IDENTITY[kind]}
-    return Patch("|".join(map(str, identity.values())), 1, 0, None if gone else fields, identity, frozenset(fields))
 
 
 def stock(sku: str, available: int = 5, location: str = "default", **more: Any) -> dict[str, Any]:
@@ -69,24 +55,6 @@ async def store(shop: MagentoShop) -> AsyncIterator[Store]:
     await one.open()
     yield one
     await one.close()
-
-
-async def one(store: Store, kind: str, fields: Mapping[str, Any], **more: Any) -> Outcome:
-    [outcome] = await store.apply(kind, [patch(kind, fields, **more)])
-    return outcome
-
-
-async def written(store: Store, kind: str, *documents: Mapping[str, Any]) -> None:
-    """They are taken, and fetch and scan say them back."""
-    patches = [patch(kind, fields) for fields in documents]
-    outcomes = await store.apply(kind, patches)
-    assert {(outcome.status, outcome.error) for outcome in outcomes} == {(Status.OK, "")}
-    for shown in (
-        await store.fetch(kind, [each.id for each in patches]),
-        {key: value async for key, value in store.scan(kind)},
-    ):
-        for each, fields in zip(patches, documents, strict=True):
-            assert differing(fields, shown[each.id]) == {}
 
 
 async def test_stock_goes_to_the_source_of_its_location(shop: MagentoShop, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -16,21 +16,13 @@ from adapters.store.woocommerce import create
 from adapters.store.woocommerce.desk import decoded, encoded
 from daemon.drift import differing
 from daemon.errors import ConfigError
-from daemon.model import Limits, Outcome, Patch, Status
+from daemon.model import Limits, Status
+from tests.documents import KINDS, LISTED, one, patch, written
 from tests.doubles import faults
 from tests.doubles.woocommerce import WooShop
 
 TOKEN = "cs_0123456789"
-KINDS = {kind: kind for kind in ("stock", "price", "credit", "order_status", "content")}
-IDENTITY = {
-    "stock": ("sku", "location"),
-    "price": ("sku", "price_list", "currency", "min_quantity"),
-    "credit": ("customer",),
-    "order_status": ("order",),
-    "content": ("sku", "locale"),
-}
 STOCK = {"sku": "A", "location": "default", "available": 9}
-LISTED = {"price_list": "default", "currency": "EUR", "min_quantity": 1}
 
 
 def made(shop: WooShop | None, **change: Any) -> Store:
@@ -40,12 +32,6 @@ def made(shop: WooShop | None, **change: Any) -> Store:
         "limits": Limits(), "options": options, "kinds": KINDS, "memory": ShortMemory(),
     }  # fmt: skip
     return create(StoreSettings(**(known | change)))
-
-
-def patch(kind: str, fields: Mapping[str, Any], changed: set[str] | None = None, *, gone: bool = False) -> Patch:
-    identity = {name: fields[name] for name in IDENTITY[kind]}
-    name = "|".join(map(str, identity.values()))
-    return Patch(name, 1, 0, None if gone else fields, identity, frozenset(fields if changed is None else changed))
 
 
 @pytest.fixture
@@ -60,20 +46,6 @@ async def store(shop: WooShop) -> AsyncIterator[Store]:
     await one.open()
     yield one
     await one.close()
-
-
-async def one(store: Store, kind: str, fields: Mapping[str, Any], **more: Any) -> Outcome:
-    [outcome] = await store.apply(kind, [patch(kind, fields, **more)])
-    return outcome
-
-
-async def written(store: Store, kind: str, fields: Mapping[str, Any]) -> None:
-    """It is taken, and fetch and scan say it back."""
-    outcome = await one(store, kind, fields)
-    assert (outcome.status, outcome.error) == (Status.OK, "")
-    name = patch(kind, fields).id
-    for shown in (await store.fetch(kind, [name]), {key: value async for key, value in store.scan(kind)}):
-        assert differing(fields, shown[name]) == {}
 
 
 # Articles
