@@ -22,6 +22,9 @@ STORES = ("vendure", "medusa")
 OLDEST_NODE = 20
 WITHIN = 240.0
 _QUIET = ("--no-audit", "--no-fund", "--loglevel=error")
+_PATIENCE = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
+_OURS = ("EUSAGE", "EINTEGRITY", "EJSONPARSE")
+"""What npm says of a lockfile that is wrong: no reason to leave anything out."""
 _KEPT = {"version", "integrity", "dependencies", "peerDependencies", "peerDependenciesMeta", "optionalDependencies"}
 _KEPT |= {"bin", "optional", "os", "cpu", "libc", "hasInstallScript", "name", "peer", "dev", "devOptional"}
 
@@ -39,7 +42,7 @@ def node() -> str:
 
 
 def packages(store: str) -> Path:
-    """The `node_modules` of a storefront, installed on the first call. Raises LeftOutError."""
+    """The `node_modules` of a storefront, installed on the first call. Raises LeftOutError where npm cannot get them."""
     version = node()
     place = HERE / store
     kept = folder(f"{store}-{mark(version, *(place.joinpath(name).read_bytes() for name in _FILES))}")
@@ -49,13 +52,13 @@ def packages(store: str) -> Path:
         for name in _FILES:
             shutil.copy(place / name, part)
         try:
-            ran = _npm(
-                "ci", "--ignore-scripts", "--prefer-offline", "--fetch-retries=2", "--fetch-timeout=60000", folder=part
-            )
+            ran = _npm("ci", "--ignore-scripts", "--prefer-offline", *_PATIENCE, folder=part)
         except subprocess.TimeoutExpired:
             raise LeftOutError(f"npm did not install {store} within {WITHIN:g} s") from None
         if ran.returncode:
-            raise LeftOutError(_reason(ran.stderr + ran.stdout))
+            said = ran.stderr + ran.stdout
+            assert not any(f"npm error code {code}" in said for code in _OURS), f"{store}: {said}"
+            raise LeftOutError(_reason(said))
         if not (kept / "node_modules").is_dir():  # another run may have been first
             Path(part, "node_modules").rename(kept / "node_modules")
     return kept / "node_modules"
