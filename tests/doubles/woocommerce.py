@@ -139,7 +139,7 @@ class WooShop(Server):
             case "customers":
                 people = list(self.customers.values())
                 email = request.query.get("email")
-                return [each for each in people if email is None or each["email"] == email]
+                return [each for each in people if email is None or each["email"].lower() == email.lower()]
             case "orders":
                 return list(self.orders.values())
             case "products/categories":

@@ -214,6 +214,33 @@ async def test_credit_is_metadata_of_the_customer(shop: WooShop, how: str) -> No
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("Ann@Example.com", "ann@example.com"), ("ann@example.com", "ANN@example.com")]
+)
+async def test_an_e_mail_address_is_one_however_it_is_spelt(shop: WooShop, theirs: str, ours: str) -> None:
+    store = made(shop, options={"customer": "email"})
+    await store.open()
+    person = shop.customer(theirs)
+    for limit in (1, 2):
+        assert (await one(store, "credit", {"customer": ours, **CREDIT, "limit": limit})).status is Status.OK
+        assert (await store.fetch("credit", [ours]))[ours]["limit"] == str(limit)
+    assert {entry["key"] for entry in person["meta_data"]} >= {"erpsyncd_credit_limit"}
+    same = [store.remote("credit", patch("credit", {"customer": name})) for name in (ours, theirs)]
+    assert same[0] == same[1]
+    await store.close()
+
+
+async def test_the_prefix_stands_before_an_order_s_metadata_too(shop: WooShop) -> None:
+    store = made(shop, options={"order": "metadata:erp_number", "order_prefix": "WEB-"})
+    await store.open()
+    order = shop.order()
+    order["meta_data"].append({"id": 1, "key": "erp_number", "value": "7"})
+    await written(store, "order_status", {"order": "WEB-7", "status": "delivered", "fulfilments": []})
+    assert order["status"] == "completed"
+    assert (await one(store, "order_status", {"order": "7", "status": "delivered"})).status is Status.REJECTED
+    await store.close()
+
+
 async def test_a_remembered_customer_who_became_another_is_not_written(shop: WooShop) -> None:
     store = made(shop, options={"customer": "email"})
     await store.open()

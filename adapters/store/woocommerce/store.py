@@ -78,7 +78,7 @@ class WooStore:
     def remote(self, entity: str, patch: Patch) -> str | None:
         """Stock, price and content of an article are one product."""
         thing, field = _REMOTE.get(self._setting.kinds.get(entity, ""), ("product", "sku"))
-        return f"{thing}:{patch.identity.get(field)}"
+        return f"{thing}:{self._folded(self._desk(entity), str(patch.identity.get(field)))}"
 
     def _desk(self, entity: str) -> Desk:
         match self._setting.kinds.get(entity, ""):
@@ -236,15 +236,16 @@ class WooStore:
 
     async def _find(self, desk: Desk, names: Iterable[str]) -> dict[str, list[Record]]:
         """The records of these names as they are now; of a name that several have, all."""
-        wanted = set(names)
+        spelt: dict[str, list[str]] = {}
+        for name in sorted(set(names)):
+            spelt.setdefault(self._folded(desk, name), []).append(name)
         if desk.where == "products":
-            records = await self._products(desk, wanted)
+            records = await self._products(desk, spelt)
         else:
-            records = await self._people(desk, wanted)
+            records = await self._people(desk, set(spelt))
         found: dict[str, list[Record]] = {}
         for record in records:
-            name = self._key(desk, record)
-            if name in wanted:
+            for name in spelt.get(self._key(desk, record), ()):
                 found.setdefault(name, []).append(record if desk.where == "products" else {**record, "name": name})
         return found
 
@@ -285,6 +286,10 @@ class WooStore:
     def _how(self, desk: Desk) -> str:
         return self._setting.customer if desk.where == "customers" else self._setting.order
 
+    def _folded(self, desk: Desk, name: str) -> str:
+        """A name as records are compared by it: an address is one however it is spelt."""
+        return name.lower() if desk.where == "customers" and self._setting.customer == "email" else name
+
     def _number(self, desk: Desk, name: str) -> int:
         """The shop's id that a name of the ERP says; 0 for none."""
         prefix = self._setting.order_prefix if desk.where == "orders" else ""
@@ -297,10 +302,9 @@ class WooStore:
             return str(record.get("sku") or "")
         how = self._how(desk)
         prefix = self._setting.order_prefix if desk.where == "orders" else ""
-        if how.startswith("metadata:"):
-            value = metadata(record).get(how.removeprefix("metadata:"))
-            return str(value) if isinstance(value, int | str) else ""
-        return f"{prefix}{record.get(how) or ''}"
+        value = metadata(record).get(how.removeprefix("metadata:")) if how.startswith("metadata:") else record.get(how)
+        text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+        return self._folded(desk, f"{prefix}{text}") if text else ""
 
     def _named(self, desk: Desk, record: Record) -> Record | None:
         name = self._key(desk, record)
