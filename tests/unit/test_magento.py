@@ -160,6 +160,19 @@ async def test_a_failure_of_a_tier_price_names_its_row_by_placeholders(shop: Mag
     assert "SKU = A" in outcomes[tier.id].error
 
 
+async def test_a_failure_of_one_of_an_article_s_tiers_is_not_laid_at_the_other_s_door(shop: MagentoShop) -> None:
+    shop.groups.discard("Wholesale")
+    store = made(shop, options={**OPTIONS, "customer_groups": {"b2b": "Wholesale"}})
+    await store.open()
+    bad, good = patch("price", price("A", price_list="b2b")), patch("price", price("A", min_quantity=5))
+    with pytest.raises(StoreError) as caught:
+        await store.apply("price", [bad, good])
+    assert (caught.value.code, caught.value.retry) == (answers.REFUSED, Retry.NEVER)
+    outcomes = [(await store.apply("price", [each]))[0].status for each in (bad, good)]
+    assert outcomes == [Status.REJECTED, Status.OK]
+    await store.close()
+
+
 async def test_a_deadlock_is_nobodys_fault_and_asks_for_fewer_calls(shop: MagentoShop, store: Store) -> None:
     shop.deadlocks = 1
     with pytest.raises(StoreError) as caught:

@@ -207,7 +207,8 @@ class MagentoStore:
         failures = await self._api.failures(path, body)
         failed: dict[str, str] = {}
         for text, values in failures:
-            named = [sku for sku in {str(row["sku"]) for _, row in rows} if sku in values]
+            # an article with several tiers in this call is named, but not the tier
+            named = [str(row["sku"]) for _, row in rows if row["sku"] in values]
             if len(rows) > 1 and (len(named) != 1 or "SKU" not in f"{text} {values}".upper()):
                 said = self._transport.quote(text)
                 raise self._transport.error(answers.REFUSED, Retry.NEVER, f"does not say which row it refuses: {said}")
