@@ -262,10 +262,10 @@ def _list(kind: str, entity: str | None, store: str | None, config: Path | None,
 
 def _decide(verb: str, done: str, kind: str, chosen: Chosen, reason: str | None) -> None:
     count = chosen.call("POST", f"/api/set-aside/{verb}", chosen.body(kind=kind, reason=reason))["keys"]
-    _print(f"{count} {kind} key{'s' if count != 1 else ''}: {done}")
     if chosen.keys is not None and not count:
         sys.stderr.write(f"erpsyncd: none of these keys is {kind}\n")
         raise typer.Exit(EXIT_FAILED)
+    _print(f"{count} {kind} key{'s' if count != 1 else ''}: {done}" if count else f"no key is {kind}")
     raise typer.Exit(EXIT_DONE)
 
 

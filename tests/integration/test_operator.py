@@ -365,6 +365,8 @@ async def test_released_keys_pass_the_brake_once(database: Database, tmp_path: P
         await at.quiet()
         assert zeros(at) == ITEMS
         assert (await at.do("held", "list")).code == 0
+        none = await at.do("held", "release")
+        assert (none.code, none.out) == (0, "no key is held\n")
 
         await at.erp.execute("update item set on_hand = 8")
         await at.quiet()
