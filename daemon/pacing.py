@@ -229,7 +229,7 @@ class ReadPace:
     """
 
     def __init__(
-        self, close: float = 0.004, longest: float = 0.008, shortest: float = 0.001, fill: int = 65536
+        self, close: float = 0.003, longest: float = 0.007, shortest: float = 0.001, fill: int = 65536
     ) -> None:
         self._close = close
         self._longest, self._shortest = longest, shortest

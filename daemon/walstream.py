@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 import time
 from collections import deque
@@ -38,6 +39,7 @@ class WalStream(asyncio.Protocol):
     def __init__(self) -> None:
         self._connection: asyncpg.Connection | None = None
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._chunks: deque[bytes] = deque()
         self._backlog = 0
         self._arrived = asyncio.Event()
@@ -79,6 +81,7 @@ class WalStream(asyncio.Protocol):
         self.received_at = time.monotonic()
         transport = cast("asyncio.Transport", self._connection._transport)
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
         transport.set_protocol(self)
         name = publication.replace('"', '""').replace("'", "''")
         command = (
@@ -171,6 +174,10 @@ class WalStream(asyncio.Protocol):
         if self._reading and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
             self._reading = False
+            if self._socket is not None and self._socket.family != socket.AF_UNIX:
+                # unread bytes are acknowledged at once: else a server that has sent some ten packets waits until we read
+                with contextlib.suppress(OSError):
+                    self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _resume_reading(self) -> None:
         if not self._reading and self._transport is not None and not self._transport.is_closing():
