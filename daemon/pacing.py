@@ -1,4 +1,4 @@
-"""How fast and whether at all a store is called: token bucket, backoff, breaker; how often a busy socket is read.
+"""How fast and whether at all a store is called: token bucket, backoff, breaker.
 
 Invariant: pure; the caller brings the time (seconds on any steady clock) and acts on the answer. The fast lane's reserved
 share of a budget is never spent by the batch lane, and an open breaker lets one probe through at a time.
@@ -6,7 +6,6 @@ share of a budget is never spent by the batch lane, and an open breaker lets one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -220,25 +219,3 @@ class Pulse:
             return False
         self.usual = usual + (seconds - usual) * (0.3 if seconds < usual else 0.05)
         return seconds > max(self._least, usual * self._factor)
-
-
-class ReadPace:
-    """How long a busy socket may fill before it is read again, so that changes which follow closely are taken together.
-
-    A socket is busy when it had something `close` seconds after it could be read again, so a quiet one is read at once.
-    """
-
-    def __init__(
-        self, close: float = 0.003, longest: float = 0.007, shortest: float = 0.001, fill: int = 65536
-    ) -> None:
-        self._close = close
-        self._longest, self._shortest = longest, shortest
-        self._fill = fill
-        self._read_at = self._open_at = -math.inf
-
-    def read(self, now: float, size: int) -> float:
-        """After a read of `size` bytes: seconds in which about `fill` bytes come, within bounds; 0.0 when it is quiet."""
-        busy, passed = now - self._open_at < self._close, now - self._read_at
-        pause = min(max(self._fill * passed / size, self._shortest), self._longest) if busy else 0.0
-        self._read_at, self._open_at = now, now + pause
-        return pause

@@ -20,7 +20,6 @@ import asyncpg
 from daemon.erp import translate
 from daemon.errors import SourceLost
 from daemon.model import Lsn, format_lsn
-from daemon.pacing import ReadPace
 from daemon.pgoutput import status_update
 
 SENDER_TIMEOUT_S = 60.0
@@ -31,6 +30,9 @@ _SILENCE_S = (
 )  # after which nobody is there; long, since a server decoding a huge transaction may be slow
 _CONFIRM_EVERY_S = 0.2  # positions that follow closely are told together
 _BACKLOG_BYTES = 8 * 1024 * 1024
+_BUSY_READS = 20  # reads within _WINDOW_S that make a busy stream
+_WINDOW_S = 0.01
+_PAUSE_S = 0.001  # how long a busy socket may fill before it is read again
 
 
 class WalStream(asyncio.Protocol):
@@ -49,7 +51,8 @@ class WalStream(asyncio.Protocol):
         self._feedback: asyncio.Task[None] | None = None
         self._told = asyncio.Event()
         self._reading = True
-        self._pace = ReadPace()
+        self._window_start = 0.0
+        self._window_reads = 0
         self._resume: asyncio.TimerHandle | None = None
         self.bytes_total = 0
         self.confirmed: Lsn = 0
@@ -140,14 +143,15 @@ class WalStream(asyncio.Protocol):
         self._chunks.append(data)
         self._backlog += len(data)
         self._arrived.set()
-        pause = self._pace.read(now, len(data))
+        if now - self._window_start > _WINDOW_S:
+            self._window_start, self._window_reads = now, 0
+        self._window_reads += 1
         if self._backlog >= _BACKLOG_BYTES:
             self._stop_reading()
-        elif pause:
-            # the server sends a few rows a packet: letting the socket fill for a moment saves most of the wake-ups, and
-            # what comes together is read from the ERP and sent to a store together
+        elif self._window_reads > _BUSY_READS:
+            # the server sends a few rows a packet: letting the socket fill for a moment saves most of the wake-ups
             self._stop_reading()
-            self._resume = asyncio.get_running_loop().call_later(pause, self._pause_over)
+            self._resume = asyncio.get_running_loop().call_later(_PAUSE_S, self._pause_over)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._lost or exc or ConnectionError("the ERP closed the replication connection")

@@ -33,6 +33,7 @@ from daemon.truth import read_claimed
 from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
+_BUSY_S, _LINGER_S = 0.010, 0.007  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S, _STOPPED_RETRY_S = 1.0, 2.0
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
@@ -106,6 +107,7 @@ class Worker:
                         await self._first(stop, self._ledger.settled())
                     if draining.is_set():
                         break
+                    await self._linger()
                     for unit in await self._gather():
                         await self._room.acquire()
                         calls.create_task(self._send(unit), name=f"send {self.name}")
@@ -122,6 +124,14 @@ class Worker:
                 task.cancel()
         if task.done() and not task.cancelled():
             task.result()
+
+    async def _linger(self) -> None:
+        """When changes follow each other closely, let a few come together: one read and one call then serve them all."""
+        loop = asyncio.get_running_loop()
+        passed = loop.time() - self._gathered_at
+        if passed < _BUSY_S:
+            await asyncio.sleep(_LINGER_S - passed if passed < _LINGER_S else 0)
+        self._gathered_at = loop.time()
 
     async def _claimable(self) -> None:
         """Wait until a key may be claimed and a call may follow."""
@@ -140,7 +150,6 @@ class Worker:
     async def _gather(self) -> list[Unit]:
         """Claim keys, read their truth, and pack what differs into calls. Gives back whatever cannot be read now."""
         loop = asyncio.get_running_loop()
-        self._gathered_at = loop.time()
         most = self._tap.room(_READ, self._limit)
         claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
         if not claims:

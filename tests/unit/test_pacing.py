@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from daemon.errors import Retry, StoreError
 from daemon.model import Lane
-from daemon.pacing import Aimd, Backoff, Breaker, Portion, ReadPace, TokenBucket
+from daemon.pacing import Aimd, Backoff, Breaker, Portion, TokenBucket
 
 FAST, BATCH = Lane.FAST, Lane.BATCH
 
@@ -319,46 +318,6 @@ def test_there_is_always_room_for_one_call(most: int, answers: list[bool]) -> No
     for now, good in enumerate(answers):
         aimd.succeeded() if good else aimd.throttled(now)
         assert 1 <= aimd.limit <= max(most, 1)
-
-
-# -- how often a busy socket is read
-
-
-def reads(rate: float, size: int, seconds: float = 1.0) -> list[tuple[float, int]]:
-    """When a socket is read into which `size` bytes come `rate` times a second, and how much each time."""
-    pace, now, taken = ReadPace(), 0.0, 0
-    found: list[tuple[float, int]] = []
-    while now < seconds:
-        waiting = int(now * rate + 1e-6) - taken  # of those that came so far
-        if not waiting:
-            now = (taken + 1) / rate
-            continue
-        taken += waiting
-        found.append((now, waiting * size))
-        now += pace.read(now, waiting * size)
-    return found
-
-
-@given(st.floats(min_value=1, max_value=200))
-def test_a_quiet_socket_is_read_at_once(rate: float) -> None:
-    assert all(size == 100 for _, size in reads(rate, 100))
-
-
-@given(st.floats(min_value=500, max_value=50_000))
-def test_changes_that_follow_closely_are_taken_together(rate: float) -> None:
-    """So many wake-ups a second, however many changes; and none waits longer than one pause."""
-    found = reads(rate, 100)
-    assert len(found) <= 160
-    assert all(after - before <= 0.007 + 2 / rate for (before, _), (after, _) in pairwise(found[2:]))
-
-
-@given(st.integers(min_value=20_000_000, max_value=200_000_000))
-def test_a_flood_is_read_as_fast_as_it_comes(bytes_a_second: int) -> None:
-    """The system's buffer holds some 128 kB: a sender never waits for a pause that is longer than filling it takes."""
-    found = reads(bytes_a_second / 100, 100)
-    pieces = [size for _, size in found[3:]]
-    assert pieces
-    assert max(pieces) <= max(128 * 1024, bytes_a_second // 900)
 
 
 # -- how much in a call
