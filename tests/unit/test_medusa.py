@@ -143,13 +143,28 @@ async def test_a_level_counts_what_the_shop_has_reserved_as_the_option_says(
     await store.close()
 
 
-async def test_oversold_stock_is_shown_where_a_level_can_and_refused_where_it_cannot(shop: Medusa) -> None:
+async def test_oversold_stock_leaves_nothing_to_sell_and_is_read_back_as_the_erp_says_it(shop: Medusa) -> None:
     shop.variant("A")
     shop.level("A", 10, reserved=4)
+    memory = ShortMemory()
+    store = await opened(shop, memory)
+    for number, stocked in ((-3, 1), (-4, 0), (-5, 0), (2, 6), (-7, 0)):
+        await taken(store, "stock", stock("A", number))
+        assert shop.levels[shop.of("A")["items"][0][0], "sloc_1"]["stocked_quantity"] == stocked
+    shop.levels[shop.of("A")["items"][0][0], "sloc_1"]["stocked_quantity"] = 9
+    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == 5, "a change by hand is seen"
+    await store.close()
+
+
+async def test_without_its_memory_an_oversold_level_reads_as_what_the_shop_shows(shop: Medusa) -> None:
+    shop.variant("A")
+    shop.level("A", 10)
     store = await opened(shop)
-    await taken(store, "stock", stock("A", -3))
-    await refused(store, "stock", stock("A", -5), "below zero")
-    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == -3
+    await taken(store, "stock", stock("A", -5))
+    await store.close()
+    store = await opened(shop, ShortMemory())
+    assert (await store.fetch("stock", ["A|default"]))["A|default"]["available"] == 0
+    await taken(store, "stock", stock("A", -5))
     await store.close()
 
 

@@ -1,19 +1,22 @@
 """Stock in Medusa: one level for each inventory item and stock location.
 
-Invariant: a SKU's number goes to the one inventory item that is its variant's alone; kits, shared items, unknown locations and
-numbers that Medusa cannot hold are refused by name. All levels of a call are one transaction of the shop's.
+Invariant: a SKU's number goes to the one inventory item that is its variant's alone; kits, shared items and unknown locations
+are refused by name. What the ERP has sold beyond its stock leaves a level of zero, never the one that was there before. All
+levels of a call are one transaction of the shop's.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from adapters.store.http import LEFT_OUT, REJECTED
+from adapters.store.loan import Memory
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop, only
-from adapters.store.medusa.values import UNSENDABLE, Refused, decimal, homeless, split, whole
+from adapters.store.medusa.values import Refused, decimal, homeless, split, whole
 from daemon.digits import exact
 from daemon.drift import same
 from daemon.model import Fields, Outcome, Patch, Status
@@ -31,6 +34,7 @@ _FIELDS: Final = ",".join(
 )
 _LEVELS: Final = "inventory-items/location-levels/batch"
 _DELETED: Final = "deleted"
+_OWED: Final = "below_zero"
 
 Place = tuple[str, str]
 """Inventory item and stock location; of a level that was deleted, that word and its id."""
@@ -39,9 +43,10 @@ Place = tuple[str, str]
 class Stock:
     """Stock documents, `sku|location`."""
 
-    def __init__(self, shop: Shop, setting: Setting) -> None:
+    def __init__(self, shop: Shop, setting: Setting, memory: Memory) -> None:
         self._shop = shop
         self._setting = setting
+        self._memory = memory
 
     async def check(self) -> None:
         """Raises StoreError when the options name a location that the shop does not have."""
@@ -90,6 +95,7 @@ class Stock:
                 sent.append((patch, variant, (_DELETED, level["id"]), level["id"]))
             else:
                 outcomes.append(Outcome(patch.id, Status.OK))  # it is gone already
+        self._remember(sent)
         shown = await self._write(batch)
         missed = await self._allow(sent)
         for patch, variant, place, wanted in sent:
@@ -111,10 +117,21 @@ class Stock:
         number = whole(patch.fields.get("available"), "available")
         if not self._setting.on_hand:
             number += whole(reserved, "reserved_quantity")
-        if number < 0:
-            text = f"`available` is {patch.fields.get('available')}; a level of Medusa cannot be below zero ({number})"
-            raise Refused(text, UNSENDABLE)
-        return {**place, "stocked_quantity": number}
+        return {
+            **place,
+            "stocked_quantity": max(number, 0),
+        }  # Medusa takes none below; with zero there is nothing to sell
+
+    def _remember(self, sent: Iterable[tuple[Patch, Record, Place, Any]]) -> None:
+        """What an empty level stands for where the ERP says less: the comparison must know it for the same."""
+        numbers = {
+            patch.id: None if patch.fields is None else whole(patch.fields.get("available"), "available")
+            for patch, *_ in sent
+        }
+        self._memory.put(
+            _OWED, {id_: str(number) for id_, number in numbers.items() if number is not None and number < 0}
+        )
+        self._memory.forget(_OWED, [id_ for id_, number in numbers.items() if number is None or number >= 0])
 
     async def _write(self, batch: Mapping[str, list[Any]]) -> dict[Place, Any]:
         """What the answer shows: a level's number, or its id where it was deleted."""
@@ -157,21 +174,34 @@ class Stock:
         found = await self._shop.variants(skus, _FIELDS)
         locations, wanted = await self._locations(), set(ids)
         single = [variants[0] for variants in found.values() if len(variants) == 1]
-        return {
-            id_: fields for variant in single for id_, fields in self._documents(variant, locations) if id_ in wanted
-        }
+        return await self._documents(single, locations, wanted)
 
     async def scan(self) -> AsyncIterator[tuple[str, Fields]]:
         """All levels of locations that the ERP has a name for."""
         locations = await self._locations()
         shown: dict[str, Fields] = {}
         async for page in self._shop.api.pages("product-variants", "variants", f"id,sku,{_FIELDS}"):
-            for variant in page:
-                shown.update(self._documents(variant, locations))
+            shown.update(await self._documents(page, locations))
         for id_ in sorted(shown):
             yield id_, shown[id_]
 
-    def _documents(self, variant: Record, locations: Mapping[str, str]) -> Iterator[tuple[str, Fields]]:
+    async def _documents(
+        self, variants: Iterable[Record], locations: Mapping[str, str], wanted: Container[str] | None = None
+    ) -> dict[str, Fields]:
+        shown: dict[str, Fields] = {}
+        empty: set[str] = set()
+        for variant in variants:
+            for id_, stocked, fields in self._levels(variant, locations):
+                if wanted is None or id_ in wanted:
+                    shown[id_] = fields
+                    if not stocked:
+                        empty.add(id_)
+        owed = await self._memory.get(_OWED, empty)
+        for id_, number in owed.items():
+            shown[id_] = {**shown[id_], "available": int(number)}
+        return shown
+
+    def _levels(self, variant: Record, locations: Mapping[str, str]) -> Iterator[tuple[str, Decimal, Fields]]:
         sku = variant.get("sku")
         if not sku:
             return
@@ -181,11 +211,11 @@ class Stock:
             return
         for name, location in locations.items():
             if level := _level(item, location):
-                number = decimal(level.get("stocked_quantity") or 0, "stocked_quantity")
+                number = stocked = decimal(level.get("stocked_quantity") or 0, "stocked_quantity")
                 if not self._setting.on_hand:
                     number -= decimal(level.get("reserved_quantity") or 0, "reserved_quantity")
                 fields = {"sku": sku, "location": name, "available": exact(number)}
-                yield f"{sku}|{name}", {**fields, "backorder": variant.get("allow_backorder") is True}
+                yield f"{sku}|{name}", stocked, {**fields, "backorder": variant.get("allow_backorder") is True}
 
 
 def _item(variant: Record) -> Record:

@@ -53,7 +53,7 @@ class MedusaStore:
         self._api = Api(settings)
         self._shop = Shop(self._api)
         made: dict[str, Part] = {
-            "stock": Stock(self._shop, setting),
+            "stock": Stock(self._shop, setting, settings.memory),
             "price": Price(self._shop, setting, settings.memory),
             "credit": Credit(self._shop, setting, settings.memory),
             "order_status": Orders(self._shop, setting, settings.memory),
