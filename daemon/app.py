@@ -34,7 +34,7 @@ from daemon.metrics import Metrics
 from daemon.model import Lane, Micros, QueueName
 from daemon.operations import Operations
 from daemon.pictures import gallery_of
-from daemon.poller import Poller
+from daemon.poller import Poller, forget_other_rules
 from daemon.preflight import examine, mapper_of
 from daemon.publicationwatch import PublicationWatch
 from daemon.recall import Recall
@@ -136,6 +136,8 @@ class App:
         for entity in config.entity.values():
             for number, rule in enumerate(entity.poll):
                 self.pollers.append(Poller(entity, rule, number, self.erp, self.marker, self.state, self._polled))
+        if config.erp.mode == "poll":
+            forget_other_rules(self.state, {poller.name for poller in self.pollers})
 
     def _worker(self, name: QueueName) -> Worker:
         entity, store = self.config.entity[name.entity], self.config.store[name.store]

@@ -109,10 +109,11 @@ class Comparisons:
             self.hindsight.note(name.entity)
             job.request(since, reason, renumbered=renumbered)
 
-    def everything_known(self, reason: str) -> None:
-        """Another way of hearing of changes begins: what was compared before it is compared again."""
+    def everything_known(self, reason: str, since: Micros | None = None) -> None:
+        """Another way of hearing of changes begins: what was compared before it is compared again. `since` is what the
+        former way had seen last; what changed unseen may be as old."""
         if any(not job.new for job in self.jobs.values()):
-            self.everything(self._now(), reason, False)
+            self.everything(min(self._now(), since or self._now()), reason, False)
 
     def _once_more(self, entity: str, relations: frozenset[str]) -> None:
         for relation in sorted(relations):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from daemon import log
@@ -31,6 +31,19 @@ class RuleState:
     last: Micros | None = None
     """ERP time up to which the rule has looked."""
     problem: str = ""
+
+
+def looked_until(state: StateFile) -> Micros | None:
+    """ERP time up to which every rule that was ever asked has looked; None where there was none. Blocking."""
+    ends = [dt.datetime.fromisoformat(last) for (last,) in state.query("select last from poll")]
+    return _micros(min(ends)) if ends else None
+
+
+def forget_other_rules(state: StateFile, names: Collection[str]) -> None:
+    """Rules that are not asked any more say nothing of what has been seen."""
+    for (name,) in state.query("select name from poll"):
+        if name not in names:
+            state.append("delete from poll where name = ?", name)
 
 
 class Poller:

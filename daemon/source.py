@@ -20,6 +20,7 @@ from daemon.ingest import Ingest
 from daemon.metrics import Metrics
 from daemon.model import Fingerprint, Lsn, Micros, format_lsn
 from daemon.pacing import Backoff
+from daemon.poller import looked_until
 from daemon.slot import (
     Create,
     Gap,
@@ -54,7 +55,7 @@ class Source:
         metrics: Metrics,
         *,
         compare_all: Callable[[Micros, str, bool], None],
-        compare_known: Callable[[str], None],
+        compare_known: Callable[[str, Micros | None], None],
         connected: Callable[[], Awaitable[None]],
         streaming: Callable[[], None],
         now: Callable[[], Micros],
@@ -119,8 +120,9 @@ class Source:
         while True:
             try:
                 await self._connected()
-                if self._stored() is not None:
-                    self._compare_known("poll rules alone find changes from now on")
+                if (stored := self._stored()) is not None:
+                    seen = None if stored.commit is None else stored.commit.commit_at
+                    self._compare_known("poll rules alone find changes from now on", seen)
                     await self._state.settle()
                     self._state.execute("update source set system_id = null")
                     self._state.set_position(0)
@@ -210,7 +212,7 @@ class Source:
 
     async def _begin(self, server: Server, lsn: Lsn) -> None:
         """The stream begins here: what a poll rule or an earlier slot told of ended before it."""
-        self._compare_known("the stream begins")
+        self._compare_known("the stream begins", looked_until(self._state))
         await self._state.settle()
         self._remember(server)
         failpoints.reach("slot_remembered")
