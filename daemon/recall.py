@@ -1,7 +1,7 @@
 """The memory of a store's adapter in the state file: the store's own ids, over restarts.
 
 Invariant: what was put is seen at once and written with everything else that is appended; a memory that is lost is learnt
-again from the store, so nothing here has to be on disk before a call.
+again from the store, so nothing here has to be on disk before a call, unless the adapter asks for it (`secured`).
 """
 
 from __future__ import annotations
@@ -68,6 +68,9 @@ class Recall:
             number = self._state.append(_FORGET, self._store, kind, json_list(gone))
             for name in gone:
                 self._keep(kind, name, None, number)
+
+    async def secured(self) -> None:
+        await self._state.secured()
 
     def _keep(self, kind: str, name: str, value: str | None, number: int) -> None:
         self._near[kind, name] = value, number

@@ -29,6 +29,9 @@ class Memory(Protocol):
     def forget(self, kind: str, names: Iterable[str]) -> None:
         """Drop these names; unknown ones do not matter."""
 
+    async def secured(self) -> None:
+        """Wait until what was put or forgotten outlives a kill: for what must be known whatever becomes of the next call."""
+
 
 class ShortMemory:
     """A memory that ends with the process."""
@@ -47,6 +50,9 @@ class ShortMemory:
         known = self._kinds.get(kind, {})
         for name in names:
             known.pop(name, None)
+
+    async def secured(self) -> None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

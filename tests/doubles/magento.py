@@ -17,13 +17,14 @@ import orjson
 from aiohttp import web
 
 from tests.doubles.faults import Fault
+from tests.doubles.magento_bulk import MagentoBulks
 from tests.doubles.server import Call, Server, json_answer
 
 Json = dict[str, Any]
 UNKNOWN = "Invalid attribute %fieldName = %fieldValue."
 
 
-class MagentoShop(Server):
+class MagentoShop(MagentoBulks, Server):
     """The shop. Prices and stock are kept with the digits that came."""
 
     def __init__(self, *, token: str) -> None:
@@ -60,6 +61,7 @@ class MagentoShop(Server):
         write = request.method in ("POST", "PUT", "DELETE") and not path.endswith("-information")
         try:
             value = orjson.loads(body) if write and body else {}
+            value = {} if isinstance(value, list) else value  # what is only scheduled
             product = value.get("product")
             if match := re.fullmatch(r"products/(.+)/media(/\d+)?", path):
                 product = {"sku": match[1]}
@@ -70,7 +72,7 @@ class MagentoShop(Server):
         return Call(method=request.method, entity=path, ids=ids, write=write, authorized=good, touches=frozenset(ids))
 
     async def respond(self, request: web.Request, call: Call, body: bytes, faults: list[Fault]) -> web.Response:
-        if not re.match(r"/rest/\w+/V1/", request.path):
+        if not re.match(r"/rest/\w+/(async/bulk/)?V1/", request.path):
             return json_answer({"message": "Request does not match any route."}, 404)
         if not call.authorized:
             text = "The consumer isn't authorized to access %resources."
@@ -80,6 +82,10 @@ class MagentoShop(Server):
             text = "SQLSTATE[40001]: Serialization failure: 1213 Deadlock found when trying to get lock"
             return json_answer({"message": text, "trace": "#0 /var/www/html/vendor/magento/framework/DB"}, 400)
         value = orjson.loads(body) if body else {}
+        if "/async/bulk/" in request.path:
+            return self.scheduled(call.entity, value)
+        if match := re.fullmatch(r"bulk/([^/]+)/(status|detailed-status)", call.entity):
+            return self.bulk_status(match[1], match[2])
         if match := re.fullmatch(r"products/([^/]+)/media(?:/(\d+))?", call.entity):
             return self._media(request, match[1], match[2], value)
         return self._search(request, call.entity) if call.method == "GET" else self._written(request, call, value)
@@ -100,10 +106,8 @@ class MagentoShop(Server):
                 for row in value["sourceItems"]:
                     self.stock.pop((row["sku"], row["source_code"]), None)
                 return json_answer([])
-            case "products/base-prices":
-                return self._prices(value["prices"])
-            case "products/tier-prices" | "products/tier-prices-delete":
-                return self._tiers(value["prices"], delete=call.entity.endswith("delete"))
+            case "products/base-prices" | "products/tier-prices" | "products/tier-prices-delete":
+                return json_answer(self.priced(call.entity, value["prices"]))
             case "products/base-prices-information" | "products/tier-prices-information":
                 return self._information(call.entity, value["skus"])
         return json_answer({"message": "Request does not match any route."}, 404)
@@ -119,6 +123,8 @@ class MagentoShop(Server):
                 records = [self.orders[key] for key in sorted(self.orders)]
             case "shipments":
                 records = self.shipments
+            case "bulk":
+                return self.bulk_list(request)
             case "companyCredits":
                 records = [self._credit(one) for _, one in sorted(self.credits.items())]
             case _:
@@ -289,7 +295,13 @@ class MagentoShop(Server):
             known |= row
         return json_answer([])
 
-    def _prices(self, rows: list[Json]) -> web.Response:
+    def priced(self, path: str, rows: list[Json]) -> list[Json]:
+        """What a price service answers: the failures."""
+        if path == "products/base-prices":
+            return self._prices(rows)
+        return self._tiers(rows, delete=path.endswith("delete"))
+
+    def _prices(self, rows: list[Json]) -> list[Json]:
         failures: list[Json] = []
         for row in rows:
             if row["sku"] not in self.products:
@@ -298,9 +310,9 @@ class MagentoShop(Server):
                 failures.append({"message": UNKNOWN, "parameters": ["Price", str(row["price"])]})
             else:
                 self.base[row["sku"], row["store_id"]] = str(row["price"])
-        return json_answer(failures)
+        return failures
 
-    def _tiers(self, rows: list[Json], *, delete: bool) -> web.Response:
+    def _tiers(self, rows: list[Json], *, delete: bool) -> list[Json]:
         failures: list[Json] = []
         for row in rows:
             key = (row["sku"], row["customer_group"], row["website_id"], str(row["quantity"]))
@@ -312,7 +324,7 @@ class MagentoShop(Server):
                 self.tiers.pop(key, None)
             else:
                 self.tiers[key] = str(row["price"])
-        return json_answer(failures)
+        return failures
 
     def _information(self, path: str, skus: list[str]) -> web.Response:
         if missing := [sku for sku in skus if sku not in self.products]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -58,5 +59,21 @@ async def test_what_is_not_in_the_file_yet_is_never_let_go(tmp_path: Path, monke
         await state.drain()
         memory.put("variant", {"10": "v10"})
         assert await memory.get("variant", ["0", "9", "10"]) == {"0": "v0", "9": "v9", "10": "v10"}
+    finally:
+        state.close()
+
+
+async def test_what_was_secured_is_there_after_a_kill(tmp_path: Path) -> None:
+    state = opened(tmp_path)
+    flushing = asyncio.create_task(state.run())
+    memory = Recall(state, "main")
+    memory.put("bulk", {"price": "b1"})
+    await asyncio.wait_for(memory.secured(), 10.0)
+    flushing.cancel()
+    await asyncio.gather(flushing, return_exceptions=True)
+    state.close()  # without a drain
+    state = opened(tmp_path)
+    try:
+        assert await Recall(state, "main").get("bulk", ["price"]) == {"price": "b1"}
     finally:
         state.close()

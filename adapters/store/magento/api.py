@@ -19,8 +19,11 @@ from daemon.errors import Retry, StoreError
 
 PAGE: Final = 300
 QUERY_BYTES: Final = 5000
-_GONE: Final = re.compile(r"no such entity|doesn't exist|does not exist|no image with", re.IGNORECASE)
-_BUSY: Final = re.compile(r"deadlock|lock wait timeout|sqlstate\[40001\]|\b(1213|1205)\b", re.IGNORECASE)
+GONE: Final = re.compile(
+    r"no such entity|doesn't exist|does not exist|no image with|bulk uuid \S+ not exist", re.IGNORECASE
+)
+"""How Magento says that what was named is not there, whatever the status."""
+BUSY: Final = re.compile(r"deadlock|lock wait timeout|sqlstate\[40001\]|\b(1213|1205)\b", re.IGNORECASE)
 
 Record = Mapping[str, Any]
 
@@ -35,43 +38,41 @@ class Api:
     def __init__(self, transport: Transport, scope: str) -> None:
         self.transport = transport
         self._root = f"rest/{quote(scope, safe='')}/V1/"
+        self._later = f"rest/{quote(scope, safe='')}/async/bulk/V1/"
 
     async def write(self, path: str, body: Mapping[str, Any], method: str = "POST", *, adds: bool = False) -> Any:
         """The answered JSON. `adds`: made twice it would add twice, so it is never repeated unasked. Raises StoreError."""
-        url = self.transport.url(self._root + path)
-        try:
-            answer = await self.transport.call(
-                method, url, body=orjson.dumps(body), limit=answers.LARGE_ANSWER, repeat=not adds
-            )
-        except StoreError as error:
-            raise self._told(error) from None
-        return self.transport.json(answer, exact=True)
+        return await self._sent(method, self._root + path, orjson.dumps(body), repeat=not adds)
+
+    async def schedule(self, path: str, bodies: Sequence[Mapping[str, Any]]) -> Any:
+        """What the shop says of calls that it takes now and makes later. It is never repeated unasked. Raises StoreError."""
+        return await self._sent("POST", self._later + path, orjson.dumps(bodies), repeat=False)
 
     async def get(self, path: str) -> Any:
         """The answered JSON of something that has an address of its own. Raises StoreError."""
-        return await self._bare("GET", path)
+        return await self._sent("GET", self._root + path)
 
     async def delete(self, path: str) -> None:
         """Delete what has an address of its own; what is not there any more is no failure. Raises StoreError."""
         try:
-            await self._bare("DELETE", path)
+            await self._sent("DELETE", self._root + path)
         except StoreError as error:
-            if not _GONE.search(error.message):
+            if not GONE.search(error.message):
                 raise
 
-    async def _bare(self, method: str, path: str) -> Any:
-        url = self.transport.url(self._root + path)
+    async def _sent(self, method: str, path: str, body: bytes | None = None, *, repeat: bool = True) -> Any:
+        url = self.transport.url(path)
         try:
-            answer = await self.transport.call(method, url, limit=answers.LARGE_ANSWER)
+            answer = await self.transport.call(method, url, body=body, limit=answers.LARGE_ANSWER, repeat=repeat)
         except StoreError as error:
             raise self._told(error) from None
         return self.transport.json(answer, exact=True)
 
     def _told(self, error: StoreError) -> StoreError:
         """What a failure means by its words, whatever its status was."""
-        if error.code in (answers.REFUSED, answers.FAILED) and _BUSY.search(error.message):
+        if error.code in (answers.REFUSED, answers.FAILED) and BUSY.search(error.message):
             return self.transport.error(answers.BUSY, Retry.LATER, f"calls got into each other's way: {error.message}")
-        if error.code == answers.URL_WRONG and _GONE.search(error.message):
+        if error.code == answers.URL_WRONG and GONE.search(error.message):
             # it went since it was read; the next look tells
             return self.transport.error(answers.FAILED, Retry.LATER, error.message)
         return error
@@ -81,7 +82,7 @@ class Api:
         value = await self.write(path, body)
         if not isinstance(value, list) or not all(isinstance(each, dict) and "message" in each for each in value):
             raise self.transport.wrong_shape("a list of failures")
-        return [_said(each) for each in value]
+        return [told(each) for each in value]
 
     async def listed(self, path: str, body: Mapping[str, Any]) -> list[Record]:
         """A question that is asked by POST, such as the prices of some SKUs."""
@@ -142,7 +143,7 @@ def in_parts(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
         yield "in", ",".join(part), part
 
 
-def _said(failure: Record) -> tuple[str, list[str]]:
+def told(failure: Record) -> tuple[str, list[str]]:
     """Message and values of a failure: `parameters` is a list for %1 or for names in order, or a table for %name."""
     text, given = str(failure["message"]), failure.get("parameters")
     if isinstance(given, dict):

@@ -1,12 +1,15 @@
 """The Magento store: stock as source items, prices as base and tier prices; orders, credits, content one by one.
 
-Invariant: nothing is written for a SKU that the shop did not name in the same call, since Magento takes stock of SKUs that do
+Invariant: one writer, since Magento's own statements deadlock under parallel writes; beside it only a bulk of prices, which the
+shop writes. Nothing is written for a SKU that the shop did not name in the same call, since Magento takes stock of SKUs that do
 not exist (magento2#38154). A failure that is told without its row is laid at a document's door only where it names its SKU;
 else the batch is refused as a whole, so that halving finds it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -18,6 +21,7 @@ from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
 from adapters.store.magento.api import Api, Record, Refusal, in_parts
+from adapters.store.magento.bulk import OPEN, Bulk
 from adapters.store.magento.content import Contents
 from adapters.store.magento.credit import Credits
 from adapters.store.magento.gallery import Gallery
@@ -32,6 +36,8 @@ from daemon.model import Fields, Outcome, Patch, Status
 BATCH: Final = 100
 CONTENT_BATCH: Final = 10
 """Content documents in one call: each product is saved once for itself, and once for each of its new images."""
+BULK: Final = 1000
+"""Prices in one call of a job, where the asynchronous interface is used."""
 ALL_GROUPS: Final = "ALL GROUPS"
 _STOCK: Final = frozenset({"sku", "location", "available", "backorder"})
 _PRICE: Final = frozenset({"sku", "price_list", "currency", "min_quantity", "amount", "tax_included", "compare_at"})
@@ -71,6 +77,7 @@ class MagentoStore:
             options.text("credit", "limit", ("limit", "available")),
         )
         note, ships_from = options.text("content_note", ""), options.text("ships_from", only)
+        bulky = bool(options.flag("async_bulk", False))
         options.end()
         for name, mapping in (
             ("sources", self._sources),
@@ -80,11 +87,14 @@ class MagentoStore:
         ):
             if len(set(mapping.values())) < len(mapping):
                 raise options.error(name, "two of them lead to one place in the shop", "Each needs its own.")
-        # one writer: Magento's own statements deadlock under parallel writes
+        self._batch = min(settings.limits.batch_size, BATCH)
+        self._writer = asyncio.Lock()
+        self._pace = settings.pace
         self.limits = dataclasses.replace(
             settings.limits,
-            batch_size=min(settings.limits.batch_size, BATCH),
-            concurrency=1,
+            batch_size=self._batch,
+            concurrency=2 if bulky and priced else 1,  # the second one beside a bulk that is waited for
+            bulk_sizes={entity: BULK for entity, kind in self._kinds.items() if kind == "price" and bulky},
             batch_sizes={entity: CONTENT_BATCH for entity, kind in self._kinds.items() if kind == "content"},
         )
         self._transport = Transport(
@@ -97,6 +107,7 @@ class MagentoStore:
             pace=settings.pace,
         )
         self._api = Api(self._transport, scope)
+        self._bulk = Bulk(self._api, settings.memory, settings.pace, on=bulky)
         both = {"stock", "order_status"} <= set(self._kinds.values())
         self._levels = Levels(self._api, settings.memory, kept=both)
         shipments = Shipments(self._api, self._levels, carrier=carrier, sources=self._sources, source=ships_from)
@@ -136,10 +147,11 @@ class MagentoStore:
             return []
         single = self._singles.get(self._kinds.get(entity, ""))
         if single is not None:
-            return await self._one_by_one(single, patches)
+            async with self._alone():
+                return await self._one_by_one(single, patches)
         if self._kinds.get(entity) == "price":
             return await self._rows(entity, patches)
-        async with self._levels.turn:
+        async with self._alone(), self._levels.turn:
             outcomes = await self._rows(entity, patches)
             done = {outcome.id for outcome in outcomes if outcome.status is Status.OK}
             self._levels.written(
@@ -170,8 +182,29 @@ class MagentoStore:
             else:
                 text = f"the shop has no product with the SKU {sku}"
                 outcomes.append(Outcome(patch.id, Status.REJECTED, text, answers.UNMAPPED))
-        done = [outcome for path in sorted(rows) for outcome in await self._send(path, rows[path])]
+        priced = self._kinds.get(entity) == "price"
+        done: list[Outcome] = []
+        for path in sorted(rows):
+            done += await (self._prices(entity, path, rows[path]) if priced else self._send(path, rows[path]))
         return outcomes + done
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        with self._pace.aside():
+            await self._writer.acquire()
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    async def _prices(self, entity: str, path: str, rows: Sequence[tuple[Patch, Record]]) -> list[Outcome]:
+        """Prices wait for a bulk that may still write them; more of them than a call takes go by one. Raises StoreError."""
+        if text := await self._bulk.waits({str(row["sku"]) for _, row in rows}):
+            return [Outcome(patch.id, Status.RETRY, text, OPEN) for patch, _ in rows]
+        if not self._bulk.on or len(rows) <= self._batch:
+            async with self._alone():
+                return await self._send(path, rows)
+        return await self._bulk.run(path, rows, lambda skus: self._shown(entity, skus))
 
     async def _one_by_one(self, single: Single, patches: Sequence[Patch]) -> list[Outcome]:
         """Orders and companies take a call each. Raises StoreError while nothing was taken; else the rest comes again."""
