@@ -379,7 +379,7 @@ async def test_that_a_bulk_begins_is_on_disk_before_it_is_sent_and_its_uuid_is_k
     memory = Note(shop)
     store = await opened(shop, memory)
     assert statuses(await store.apply("price", prices())) == {Status.OK}
-    assert memory.said == [("put", 0), ("secured", 0), ("uuid", 1)]
+    assert memory.said == [("put", 0), ("secured", 0), ("uuid", 1), ("secured", 1)]
     await store.close()
 
 

@@ -1,8 +1,9 @@
 """The asynchronous bulk interface: rows that a consumer of the shop writes one by one, each told by its own operation.
 
 Invariant: one bulk at a time, and none is begun and no row of it is written otherwise while an earlier one, of this process or
-of one that was killed, may still write. That a bulk is about to begin is on disk before it is sent. What became of a bulk whose
-identifier was lost is not guessed: nothing is written until the shop has had time to take it up and no operation is open.
+of one that was killed, may still write. That a bulk begins is on disk before it is sent, its identifier before anything else
+is done. What became of a bulk whose identifier was lost is not guessed: nothing is written until the shop has had time to take
+it up and no operation is open.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class Bulk:
         accepted = [number for number, item in enumerate(items) if item.get("status") != "rejected"]
         begun = _Begun(begun.at, len(accepted), uuid)
         self._memory.put(_KIND, {_NAME: begun.text()})
+        await self._memory.secured()
         if accepted and not await self._end_of(begun):
             text = f"the shop did not end the bulk {uuid} within {RUN_WITHIN:g} s"
             return [_Line(Status.RETRY, text, OPEN)] * len(rows)
