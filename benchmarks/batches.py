@@ -23,7 +23,10 @@ from benchmarks import ground
 from daemon.demo.embedded import Cluster
 
 CONTENT_SQL = (
-    "select i.id as key, i.sku, d.html as description_html "
+    "select i.id as key, i.sku, d.html as description_html, "
+    "(select json_agg(json_build_object('url', 'https://pictures.example/' || i.sku || '-' || n || '.jpg', "
+    "'sha256', encode(sha256(convert_to(i.sku || n, 'UTF8')), 'hex'), 'position', n) order by n) "
+    "from generate_series(1, 2) n) as images "
     "from item i join description d on d.item_id = i.id where i.id = any($1)"
 )
 JOB = """
@@ -37,7 +40,7 @@ SETTINGS = {"max_slot_wal_keep_size": "8GB", "max_wal_size": "8GB"}
 
 
 async def catalogue(
-    products: int = 20_000, weight: int = 25_000, rounds: int = 3, part_s: float = 30.0
+    products: int = 20_000, weight: int = 30_000, rounds: int = 3, part_s: float = 30.0
 ) -> dict[str, Any]:
     """Stock at 50/s alone, beside a rebuild of all content by another daemon, and beside one by the same daemon; a whole
     rebuild, and one that is killed in the middle.
