@@ -5,11 +5,22 @@ Invariant: pure; every digit of a decimal survives, and no reader's floating poi
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 LARGEST: Final = 2**53 - 1
 """JavaScript's numbers are exact up to here; larger whole numbers travel as strings."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def decimal(value: Any) -> Decimal | None:
+    """A number of a document or of an answer, exact; None for what is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    return Decimal(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 
 def exact(value: Decimal) -> int | str:

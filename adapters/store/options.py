@@ -6,7 +6,7 @@ Invariant: what an adapter does not know or cannot use is a ConfigError that nam
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from adapters.store.base import StoreSettings
@@ -36,6 +36,13 @@ class Options:
             raise self.error(key, "must be a text")
         if allowed and value not in allowed:
             raise self.error(key, f"must be one of {', '.join(allowed)}")
+        return value
+
+    def lookup(self, key: str, default: str, words: Sequence[str]) -> str:
+        """By what records are found: one of these words, or `metadata:KEY`."""
+        value = self.text(key, default)
+        if value not in words and not (value.startswith("metadata:") and len(value) > len("metadata:")):
+            raise self.error(key, f"must be {', '.join(words)} or metadata:KEY")
         return value
 
     def maybe(self, key: str) -> str | None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from adapters.store import answers
+from adapters.store.lookups import in_parts
 from adapters.store.transport import Transport
 from daemon.errors import Retry, StoreError
 
@@ -120,27 +121,15 @@ class Api:
     async def found(self, path: str, field: str, names: Iterable[str]) -> list[Record]:
         """The records of which a field is one of these names."""
         records: list[Record] = []
-        for condition, value, _ in in_parts(names):
+        for condition, value, _ in in_searches(names):
             records += [record async for record in self.search(path, [(field, condition, value)])]
         return records
 
 
-def in_parts(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
+def in_searches(names: Iterable[str]) -> Iterator[tuple[str, str, list[str]]]:
     """(condition, value, names) for one search each; commas part the list, so a name with one is asked for alone."""
-    part: list[str] = []
-    size = 0
-    for name in sorted(set(names)):
-        if "," in name:
-            yield "eq", name, [name]
-            continue
-        length = len(quote(name, errors="replace")) + 1
-        if part and (size + length > QUERY_BYTES or len(part) >= PAGE):
-            yield "in", ",".join(part), part
-            part, size = [], 0
-        part.append(name)
-        size += length
-    if part:
-        yield "in", ",".join(part), part
+    for part in in_parts(names, PAGE, size=QUERY_BYTES, commas=True):
+        yield "eq" if "," in part[0] else "in", ",".join(part), part
 
 
 def told(failure: Record) -> tuple[str, list[str]]:

@@ -20,7 +20,7 @@ import orjson
 from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
-from adapters.store.magento.api import Api, Record, Refusal, in_parts
+from adapters.store.magento.api import Api, Record, Refusal, in_searches
 from adapters.store.magento.bulk import OPEN, Bulk
 from adapters.store.magento.content import Contents
 from adapters.store.magento.credit import Credits
@@ -29,6 +29,7 @@ from adapters.store.magento.levels import SOURCES, Levels, row_of
 from adapters.store.magento.orders import Orders
 from adapters.store.magento.shipments import Shipments
 from adapters.store.options import Options, kinds_of
+from adapters.store.singly import singly
 from adapters.store.transport import Transport
 from daemon.errors import Retry, StoreError
 from daemon.model import Fields, Outcome, Patch, Status
@@ -209,30 +210,13 @@ class MagentoStore:
     async def _one_by_one(self, single: Single, patches: Sequence[Patch]) -> list[Outcome]:
         """Orders and companies take a call each. Raises StoreError while nothing was taken; else the rest comes again."""
         found = await single.find([patch.id for patch in patches])
-        outcomes: list[Outcome] = []
-        failed: StoreError | None = None
-        for patch in sorted(patches, key=lambda each: each.id):
-            if failed is not None:
-                outcomes.append(Outcome(patch.id, Status.RETRY, failed.message, failed.code))
-                continue
-            try:
-                if patch.id not in found:
-                    what = _THINGS[type(single)]
-                    raise Refusal(f"the shop has no {what} {patch.id}")  # noqa: TRY301 one place for every refusal
-                await single.write(found[patch.id], patch)
-                outcomes.append(Outcome(patch.id, Status.OK))
-            except Refusal as reason:
-                outcomes.append(Outcome(patch.id, Status.REJECTED, str(reason), answers.UNMAPPED))
-            except StoreError as error:
-                if error.retry is Retry.NEVER:
-                    code = REJECTED if error.code == answers.REFUSED else error.code
-                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, code))
-                elif any(outcome.status is Status.OK for outcome in outcomes):
-                    failed = error
-                    outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))
-                else:
-                    raise
-        return outcomes
+
+        async def write(patch: Patch) -> None:
+            if patch.id not in found:
+                raise Refusal(f"the shop has no {_THINGS[type(single)]} {patch.id}")
+            await single.write(found[patch.id], patch)
+
+        return await singly(sorted(patches, key=lambda each: each.id), write, Refusal, _refused, _alone)
 
     async def _send(self, path: str, rows: Sequence[tuple[Patch, Record]]) -> list[Outcome]:
         """One call. Raises StoreError; those before it are absolute, so repeating them does no harm."""
@@ -323,7 +307,7 @@ class MagentoStore:
         """Those of the SKUs that are in the shop, letter by letter: MySQL compares without case."""
         wanted = set(skus)
         found: set[str] = set()
-        for condition, value, _ in in_parts(wanted):
+        for condition, value, _ in in_searches(wanted):
             async for record in self._api.search("products", [("sku", condition, value)]):
                 found.add(str(record.get("sku")))
         return found & wanted
@@ -331,7 +315,7 @@ class MagentoStore:
     async def _shown(self, entity: str, skus: Iterable[str]) -> list[tuple[str, Fields]]:
         if self._kinds.get(entity) != "price":
             records: list[Record] = []
-            for condition, value, _ in in_parts(skus):
+            for condition, value, _ in in_searches(skus):
                 records += [record async for record in self._api.search(SOURCES, [("sku", condition, value)])]
             return self._stocked(records)
         shown: list[tuple[str, Fields]] = []
@@ -388,3 +372,13 @@ def _plain(value: Any) -> str:
     """`10.0000` -> `10`."""
     text = str(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _refused(patch: Patch, error: Refusal) -> Outcome:
+    return Outcome(patch.id, Status.REJECTED, str(error), answers.UNMAPPED)
+
+
+def _alone(patch: Patch, error: StoreError) -> Outcome | None:
+    if error.retry is not Retry.NEVER:
+        return None
+    return Outcome(patch.id, Status.REJECTED, error.message, REJECTED if error.code == answers.REFUSED else error.code)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ import orjson
 
 from adapters.store import answers
 from adapters.store.base import StoreSettings
+from adapters.store.lookups import in_parts
 from adapters.store.transport import Answer, Transport
 from daemon.errors import Retry, StoreError
 
@@ -57,7 +58,7 @@ class Api:
     async def named(self, path: str, name: str, fields: str, field: str, values: Iterable[str]) -> list[Record]:
         """The records whose field is one of the values."""
         found: list[Record] = []
-        for part in in_parts(values, len(field) + 4):
+        for part in in_parts(values, NAMES, overhead=len(field) + 4):
             words = [(f"{field}[]", value) for value in part]
             words += [("fields", fields), ("limit", str(PAGE))]
             found += self.records(await self._get(path, words), name)
@@ -121,18 +122,3 @@ class Api:
         if not all(isinstance(record, dict) and isinstance(record.get("id"), str) for record in records):
             raise self.transport.wrong_shape(f'a text "id" in every record of "{name}"')
         return records
-
-
-def in_parts(names: Iterable[str], overhead: int) -> Iterator[Sequence[str]]:
-    """Names for one look-up each: as many as an address takes."""
-    part: list[str] = []
-    size = 0
-    for name in sorted(set(names)):
-        length = len(quote(name, errors="replace")) + overhead
-        if part and (size + length > QUERY_BYTES or len(part) >= NAMES):
-            yield part
-            part, size = [], 0
-        part.append(name)
-        size += length
-    if part:
-        yield part

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from adapters.store.http import LEFT_OUT, REJECTED
 from adapters.store.loan import Memory, Pictures
+from adapters.store.lookups import split
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.finder import metadata
 from adapters.store.medusa.images import Images, in_order
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop, only
-from adapters.store.medusa.values import Refused, split
+from adapters.store.medusa.values import Refused
 from daemon.drift import same
 from daemon.errors import Retry, StoreError
 from daemon.model import Fields, Outcome, Patch, Status

@@ -9,18 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from adapters.store import answers
+from adapters.store import album, answers
 from adapters.store.loan import Memory, Pictures
 from adapters.store.medusa.api import Api
 
 _KIND: Final = "upload"
-_SUFFIXES: Final = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-}
 
 
 class Images:
@@ -44,7 +37,7 @@ class Images:
 
     async def _upload(self, digest: str, media_type: str, content: bytes) -> str:
         transport = self._api.transport
-        name = f"{digest}.{_SUFFIXES.get(media_type, 'bin')}"
+        name = f"{digest}.{album.suffix(media_type)}"
         head = f'--{digest}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: {media_type}'
         body = b"%b\r\n\r\n%b\r\n--%b--\r\n" % (head.encode(), content, digest.encode())
         answer = await transport.call(

@@ -14,12 +14,13 @@ import orjson
 
 from adapters.store.http import LEFT_OUT, REJECTED
 from adapters.store.loan import Memory
+from adapters.store.lookups import split
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.lists import Lists
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop, only
 from adapters.store.medusa.terms import Offer, Terms, terms_of
-from adapters.store.medusa.values import UNSENDABLE, Refused, amount, decimal, homeless, plain, split, whole
+from adapters.store.medusa.values import UNSENDABLE, Refused, amount, decimal, homeless, plain, whole
 from daemon.drift import same
 from daemon.model import Fields, Outcome, Patch, Status
 

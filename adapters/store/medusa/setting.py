@@ -52,8 +52,8 @@ def read(settings: StoreSettings) -> Setting:
         locations=options.table("locations"),
         on_hand=options.text("stock", "available", ("available", "on_hand")) == "on_hand",
         price_lists=options.table("price_lists"),
-        customer=_lookup(options, "customer", "email", ("id", "email", "company_name")),
-        order=_lookup(options, "order", "display_id", ("display_id", "id")),
+        customer=options.lookup("customer", "email", ("id", "email", "company_name")),
+        order=options.lookup("order", "display_id", ("display_id", "id")),
         order_prefix=options.text("order_prefix", ""),
         statuses=options.table("statuses") or {"delivered": "delivered"},
         fulfilments=options.text("fulfilments", "create", ("create", "metadata")) == "create",
@@ -77,10 +77,3 @@ def read(settings: StoreSettings) -> Setting:
             hint = 'Such as "https://parcel.example/{number}".'
             raise options.error(f"tracking_urls.{carrier}", "must be an address with {number} in it", hint)
     return setting
-
-
-def _lookup(options: Options, key: str, default: str, words: tuple[str, ...]) -> str:
-    value = options.text(key, default)
-    if value not in words and not (value.startswith("metadata:") and len(value) > len("metadata:")):
-        raise options.error(key, f"must be {', '.join(words)} or metadata:KEY")
-    return value

@@ -11,30 +11,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from adapters.store.answers import BUSY, FAILED, REFUSED
 from adapters.store.http import REJECTED
 from adapters.store.medusa.values import Refused
+from adapters.store.singly import again, singly
 from daemon.errors import StoreError
 from daemon.model import Outcome, Patch, Status
 
 
 async def each_alone(patches: Sequence[Patch], write: Callable[[Patch], Awaitable[None]]) -> list[Outcome]:
     """Write one after the other, after a look at the shop that succeeded. Raises StoreError."""
-    outcomes: list[Outcome] = []
-    failed: StoreError | None = None
-    for patch in patches:
-        if failed is not None:
-            outcomes.append(Outcome(patch.id, Status.RETRY, failed.message, failed.code))
-            continue
-        try:
-            await write(patch)
-            outcomes.append(Outcome(patch.id, Status.OK))
-        except Refused as refused:
-            outcomes.append(refused.outcome(patch))
-        except StoreError as error:
-            if error.code == REFUSED:
-                outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, REJECTED))
-                continue
-            if error.code not in (FAILED, BUSY):  # which may be about this record alone
-                if not any(outcome.status is Status.OK for outcome in outcomes):
-                    raise
-                failed = error
-            outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))
-    return outcomes
+    return await singly(patches, write, Refused, lambda patch, refused: refused.outcome(patch), _alone)
+
+
+def _alone(patch: Patch, error: StoreError) -> Outcome | None:
+    if error.code == REFUSED:
+        return Outcome(patch.id, Status.REJECTED, error.message, REJECTED)
+    return again(patch, error) if error.code in (FAILED, BUSY) else None  # which may be about this record alone

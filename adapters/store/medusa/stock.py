@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from adapters.store.http import LEFT_OUT, REJECTED
 from adapters.store.loan import Memory
+from adapters.store.lookups import split
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop, only
-from adapters.store.medusa.values import Refused, decimal, homeless, split, whole
+from adapters.store.medusa.values import Refused, decimal, homeless, whole
 from daemon.digits import exact
 from daemon.drift import same
 from daemon.model import Fields, Outcome, Patch, Status

@@ -5,13 +5,12 @@ Invariant: an amount leaves with the ERP's digits and is refused where Medusa's 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
 
 from adapters.store.answers import UNMAPPED
-from daemon.digits import exact
+from daemon import digits
 from daemon.model import Outcome, Patch, Status
 
 UNSENDABLE: Final = "E-STORE-UNSENDABLE"
@@ -21,7 +20,6 @@ DIGITS: Final = 15
 ZERO: Final = Decimal("0.0001")
 """What is not above it is zero for Medusa (MEDUSA_EPSILON)."""
 LARGEST: Final = 2**53 - 1
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class Refused(Exception):
@@ -37,13 +35,10 @@ class Refused(Exception):
 
 def decimal(value: Any, name: str) -> Decimal:
     """A number of a document or of an answer. Raises Refused."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return Decimal(value)
-    raise Refused(f"`{name}` is {str(value)[:50]!r}, which is no number", UNSENDABLE)
+    number = digits.decimal(value)
+    if number is None:
+        raise Refused(f"`{name}` is {str(value)[:50]!r}, which is no number", UNSENDABLE)
+    return number
 
 
 def whole(value: Any, name: str) -> int:
@@ -68,7 +63,7 @@ def amount(value: Any, name: str) -> Decimal:
 
 def plain(value: Any) -> int | str:
     """A number that the shop answered, as a document says it."""
-    return exact(decimal(value, "answer"))
+    return digits.exact(decimal(value, "answer"))
 
 
 def homeless(patch: Patch, known: Iterable[str]) -> None:
@@ -78,9 +73,3 @@ def homeless(patch: Patch, known: Iterable[str]) -> None:
     if lost:
         names = ", ".join(f"`{name}`" for name in lost)
         raise Refused(f"{names} has no place in Medusa; leave it out of the SQL", UNSENDABLE)
-
-
-def split(id_: str, parts: int) -> list[str]:
-    """The identity values of an id; only the first may hold a bar. [] for what is no such id."""
-    found = id_.rsplit("|", parts - 1)
-    return found if len(found) == parts else []

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from adapters.store.loan import Pictures
+from adapters.store.lookups import split
 from adapters.store.vendure.assets import Assets, Gallery
 from adapters.store.vendure.product import Pages, Product
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import PAGE, Refused, Shop, portions
-from adapters.store.vendure.values import Unfit, Unmapped, in_order, split
+from adapters.store.vendure.values import Unfit, Unmapped, in_order
 from adapters.store.vendure.wire import REJECTED, UNMAPPED, UNSENDABLE
 from daemon.model import Fields, Outcome, Patch
 

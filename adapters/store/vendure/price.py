@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from adapters.store.lookups import split
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import Setup, Shop
 from adapters.store.vendure.stock import acknowledged, outcome
-from adapters.store.vendure.values import Unfit, from_field, homeless, major, minor, split, to_field
+from adapters.store.vendure.values import Unfit, from_field, homeless, major, minor, to_field
 from adapters.store.vendure.wire import MISFIT, UNMAPPED, UNSENDABLE
 from daemon.errors import StoreError
 from daemon.model import Fields, Outcome, Patch

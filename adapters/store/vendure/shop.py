@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.store.singly import singly
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.values import in_order
 from adapters.store.vendure.wire import MISFIT, Wire
@@ -129,25 +130,16 @@ class Shop:
     ) -> list[Outcome]:
         """One after the other, where each document takes calls of its own. `write` raises Refused for its document alone.
         Raises StoreError while nothing was written; after that what is left comes again."""
-        outcomes: list[Outcome] = []
-        failed: StoreError | None = None
-        for patch in sorted(patches, key=lambda patch: patch.id):
-            if failed is not None:
-                outcomes.append(Outcome(patch.id, Status.RETRY, failed.message, failed.code))
-                continue
-            try:
-                outcomes.append(await write(patch) or Outcome(patch.id, Status.OK))
-            except Refused as refused:
-                outcomes.append(self.refuse(patch.id, str(refused), refused.code))
-            except StoreError as error:
-                if error.retry is Retry.NEVER:
-                    outcomes.append(Outcome(patch.id, Status.REJECTED, error.message, error.code))
-                elif any(outcome.status is Status.OK for outcome in outcomes):
-                    failed = error
-                    outcomes.append(Outcome(patch.id, Status.RETRY, error.message, error.code))
-                else:
-                    raise
-        return outcomes
+
+        def refused(patch: Patch, error: Refused) -> Outcome:
+            return self.refuse(patch.id, str(error), error.code)
+
+        def alone(patch: Patch, error: StoreError) -> Outcome | None:
+            if error.retry is not Retry.NEVER:
+                return None
+            return Outcome(patch.id, Status.REJECTED, error.message, error.code)
+
+        return await singly(sorted(patches, key=lambda patch: patch.id), write, Refused, refused, alone)
 
     async def variants(self, skus: Iterable[str], selection: str, channel: str) -> dict[str, list[Mapping[str, Any]]]:
         """The variants of each SKU that a channel has: none, one, or too many."""

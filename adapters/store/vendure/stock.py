@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from adapters.store.lookups import split
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import Setup, Shop
-from adapters.store.vendure.values import Unfit, homeless, split, whole
+from adapters.store.vendure.values import Unfit, homeless, whole
 from adapters.store.vendure.wire import LEFT_OUT, UNMAPPED, UNSENDABLE
 from daemon.model import Fields, Outcome, Patch, Status
 

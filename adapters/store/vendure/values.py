@@ -5,19 +5,17 @@ Invariant: an amount is exact on both sides or it is refused; nothing passes thr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
-from daemon.mapping import exact
+from daemon.digits import decimal, exact
 from daemon.model import Patch
 
 LARGEST: Final = 2**31 - 1
 """Of a whole number in GraphQL."""
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class Unfit(ValueError):
@@ -52,13 +50,10 @@ def major(value: int, digits: int) -> int | str:
 
 
 def _decimal(value: Any, name: str) -> Decimal:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return value
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return Decimal(value)
-    raise Unfit(f"`{name}` is {str(value)[:50]!r}, which is no number")
+    number = decimal(value)
+    if number is None:
+        raise Unfit(f"`{name}` is {str(value)[:50]!r}, which is no number")
+    return number
 
 
 def to_field(value: Any, name: str, kind: str, digits: int | None = None) -> Any:
@@ -115,12 +110,6 @@ def homeless(patch: Patch, known: Iterable[str], remedy: str) -> str:
         return ""
     names = ", ".join(f"`{name}`" for name in lost)
     return f"{names} has no place in Vendure; {remedy}"
-
-
-def split(id_: str, parts: int) -> list[str]:
-    """The identity values of an id; only the first may hold a bar. [] for what is no such id."""
-    found = id_.rsplit("|", parts - 1)
-    return found if len(found) == parts else []
 
 
 def in_order(names: Iterable[str], size: int) -> list[list[str]]:

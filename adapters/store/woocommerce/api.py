@@ -7,7 +7,7 @@ else never passes for "there is no such article".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -107,21 +107,6 @@ class Api:
         if isinstance(number, int) and answers.verdict(number).retry is Retry.LATER:
             return Said(Status.RETRY, text, answers.verdict(number).code)
         return Said(Status.REJECTED, text, REJECTED)
-
-
-def in_parts(names: Iterable[str]) -> Iterator[list[str]]:
-    """Names for one look-up each: as many as an address takes. One with a comma goes alone, since commas part the list."""
-    part: list[str] = []
-    size = 0
-    for name in sorted(set(names)):
-        length = len(quote(name, safe=",", errors="replace")) + 1
-        if part and ("," in name or "," in part[0] or size + length > QUERY_BYTES or len(part) >= PAGE):
-            yield part
-            part, size = [], 0
-        part.append(name)
-        size += length
-    if part:
-        yield part
 
 
 def lost(error: StoreError) -> Said:

@@ -85,21 +85,14 @@ def read(settings: StoreSettings) -> Setting:
         other_lists=options.text("other_price_lists", "refuse", ("refuse", "metadata")) == "metadata",
         tax_included=options.flag("prices_include_tax"),
         locale=options.text("locale", "default"),
-        customer=_lookup(options, "customer", ("id", "email", "username")),
-        order=_lookup(options, "order", ("id", "number")),
+        customer=options.lookup("customer", "id", ("id", "email", "username")),
+        order=options.lookup("order", "id", ("id", "number")),
         order_prefix=options.text("order_prefix", ""),
         statuses=options.table("statuses"),
         prefix=options.text("metadata_prefix", "erpsyncd_"),
     )
     options.end()
     return found
-
-
-def _lookup(options: Options, key: str, words: tuple[str, ...]) -> str:
-    value = options.text(key, "id")
-    if value not in words and not (value.startswith("metadata:") and len(value) > len("metadata:")):
-        raise options.error(key, f"must be {', '.join(words)} or metadata:KEY")
-    return value
 
 
 def _url(settings: StoreSettings, allow_http: bool) -> str:

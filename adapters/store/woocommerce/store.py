@@ -15,10 +15,11 @@ from typing import Final
 from adapters.store import answers
 from adapters.store.base import StoreSettings
 from adapters.store.http import REJECTED
+from adapters.store.lookups import in_parts
 from adapters.store.transport import Transport
 from adapters.store.turns import Turns
 from adapters.store.woocommerce import setting as settings_of
-from adapters.store.woocommerce.api import BATCH, Api, Said, in_parts, lost
+from adapters.store.woocommerce.api import BATCH, PAGE, Api, Said, lost
 from adapters.store.woocommerce.content import ContentDesk, categories_by_name, image_name, in_order
 from adapters.store.woocommerce.desk import (
     CreditDesk,
@@ -252,7 +253,7 @@ class WooStore:
     async def _products(self, desk: Desk, skus: Iterable[str]) -> list[Record]:
         """Products and variations. MySQL compares without case and accents, so more may come than was asked for."""
         records: dict[int, Record] = {}
-        for part in in_parts(skus):
+        for part in in_parts(skus, PAGE, commas=True):
             for record in await self._api.all("products", self._query(desk) | {"sku": ",".join(part)}):
                 records[record["id"]] = record
         return list(records.values())
