@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from adapters.store.base import Store, StoreSettings
-from adapters.store.loan import Picture
 from adapters.store.magento import create
 from daemon.drift import differing
 from daemon.errors import Retry, StoreError
 from daemon.model import Limits, Outcome, Patch, Status
 from tests.doubles.faults import FailAfterWrite
 from tests.doubles.magento import MagentoShop
+from tests.doubles.pictures import Album
 
 TOKEN = "integration-token"
 OPTIONS = {"content_note": "erp_note", "locales": {"en": "all", "de": "german"}}
 ROLES = ["image", "small_image", "thumbnail"]
-
-
-class Album:
-    """Images by hash or address, and which of them were opened."""
-
-    def __init__(self) -> None:
-        self._by: dict[str, tuple[str, bytes]] = {}
-        self.opened: list[str] = []
-
-    def add(self, data: bytes, url: str = "", kind: str = "image/png") -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        self._by[digest] = self._by[url] = kind, data
-        return digest
-
-    @contextlib.asynccontextmanager
-    async def open(self, image: Mapping[str, Any]) -> AsyncIterator[Picture]:
-        name = str(image.get("sha256") or image.get("url"))
-        self.opened.append(name)
-        if name not in self._by:
-            raise StoreError(f"image {name} is in none of the sources", code="E-PICTURE-MISSING", retry=Retry.NEVER)
-        kind, data = self._by[name]
-
-        async def pieces() -> AsyncIterator[bytes]:
-            for start in range(0, len(data), 2):
-                yield data[start : start + 2]
-
-        yield Picture(kind, len(data), hashlib.sha256(data).hexdigest(), pieces())
 
 
 @pytest.fixture
@@ -59,7 +31,7 @@ async def shop() -> AsyncIterator[MagentoShop]:
 
 @pytest.fixture
 def album() -> Album:
-    return Album()
+    return Album(piece=2)
 
 
 @pytest.fixture

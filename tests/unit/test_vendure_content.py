@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -11,10 +10,11 @@ import pytest
 
 from adapters.store import vendure
 from adapters.store.base import Store, StoreSettings
-from adapters.store.loan import NO_PICTURE, NoPictures, Picture, Pictures
+from adapters.store.loan import NO_PICTURE, NoPictures, Pictures
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.model import Fields, Limits, Outcome, Patch, Status
 from tests.doubles.faults import Empty500, FailAfterWrite
+from tests.doubles.pictures import Album
 from tests.doubles.vendure import Vendure
 from tests.doubles.vendure_products import LARGEST_FILE
 
@@ -23,33 +23,6 @@ KINDS = {"content": "content"}
 OPTIONS: dict[str, Any] = {"entities": ["content"], "product_note": "erpContent"}
 LOCALES = {"default": "en", "de_DE": "de"}
 MANY = {"locales": LOCALES, "attributes": {"Material": "material"}}
-
-
-class Album:
-    """Images by hash or address, and which of them were opened."""
-
-    def __init__(self) -> None:
-        self._by: dict[str, tuple[str, bytes]] = {}
-        self.opened: list[str] = []
-
-    def add(self, data: bytes, url: str = "", kind: str = "image/png") -> str:
-        digest = hashlib.sha256(data).hexdigest()
-        self._by[digest] = self._by[url] = kind, data
-        return digest
-
-    @contextlib.asynccontextmanager
-    async def open(self, image: Mapping[str, Any]) -> AsyncIterator[Picture]:
-        name = str(image.get("sha256") or image.get("url"))
-        self.opened.append(name)
-        if name not in self._by:
-            raise StoreError(f"image {name} is in none of the sources", code="E-PICTURE-MISSING", retry=Retry.NEVER)
-        kind, data = self._by[name]
-
-        async def pieces() -> AsyncIterator[bytes]:
-            for start in range(0, len(data), 1000):
-                yield data[start : start + 1000]
-
-        yield Picture(kind, len(data), hashlib.sha256(data).hexdigest(), pieces())
 
 
 @pytest.fixture
@@ -61,7 +34,7 @@ async def shop() -> AsyncIterator[Vendure]:
 
 @pytest.fixture
 def album() -> Album:
-    return Album()
+    return Album(piece=1000)
 
 
 @pytest.fixture
