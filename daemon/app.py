@@ -238,6 +238,7 @@ class App:
             ("state", _watch(writer)),
             ("announcer", self._announcer.run(self.report)),
             ("clock", self._watch_clock()),
+            ("count", self.dirty.keep_count()),
             ("operations", self.operations.run()),
             ("jobs", self._when_active(self.board.run())),
         ]

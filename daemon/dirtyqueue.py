@@ -74,7 +74,9 @@ class Queue:
     newest: Micros = 0
     """Age of the youngest mark so far: only an older one than this can make a marked key older."""
     spilled: int = 0
-    """Keys that wait on disk alone, roughly; 0 says exactly that there is none."""
+    """Keys that wait on disk alone, roughly until the next count; 0 says exactly that there is none."""
+    uncounted: bool = False
+    """Whether keys may be in `spilled` twice: of a marked key it is not known here whether it waits on disk already."""
     spilled_since: Micros = 0
     refilling: bool = False
     changed: set[Key] = field(default_factory=set)
@@ -103,6 +105,7 @@ class Queue:
     def spill(self, keys: set[Key], since: Micros) -> None:
         """These are marked on disk and find no room here."""
         self.spilled_since = min(self.spilled_since, since) if self.spilled else since
+        self.uncounted |= self.spilled > 0
         self.spilled += len(keys)
         if self.refilling:
             self.changed |= keys
@@ -130,6 +133,11 @@ class Queue:
         else:
             self.spilled = max(self.spilled - count, 1)
             self.spilled_since = min(last, self.arrived_since) if self.arrived else last
+
+    def recount(self, marks: int) -> None:
+        """So many marks were on disk when the reading began; those held here are among them."""
+        held = sum(each.durable for each in self.claimed.values()) + sum(each.durable for each in self.waiting.values())
+        self.spilled = max(marks - len(self.fresh) - held, 1) + self.arrived
 
     def leave_page(self, *keys: Key) -> None:
         """These are compared, or marked and durable by themselves."""

@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import sqlite3
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 
-from daemon import log
 from daemon.dirtyqueue import InFlight, Parked, Queue, QueueStats, Tag, Waiting, joined
 from daemon.model import NOTHING_SEEN, Claim, Key, Lsn, Micros, QueueName, Snapshot, Xid
+from daemon.spill import count, packed, refill, unpacked
 from daemon.state import StateFile, json_list
 
 WINDOW = 200_000
-_RETRY_S = 1.0
+_COUNT_EVERY_S = 1.0
 
 # a conflict is a key that waits on disk alone: the older age and all transactions count
 _MARK = """insert into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?) where true
@@ -33,14 +32,6 @@ _REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, valu
 _CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
 _PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
 _UNPARK = "delete from parked where queue = ? and key in (select value from json_each(?))"
-
-
-def _xids(xids: frozenset[Xid]) -> str | None:
-    return " ".join(map(str, sorted(xids))) if xids else None
-
-
-def _parse_xids(text: str | None) -> frozenset[Xid]:
-    return frozenset(map(int, text.split())) if text else frozenset()
 
 
 class DirtySet:
@@ -68,7 +59,7 @@ class DirtySet:
                 "select key, since, xids from dirty where queue = ? order by since limit ?", (queue_id, self._window)
             )
             for key, since, xids in rows:
-                queue.fresh[key] = Tag(since, _parse_xids(xids))
+                queue.fresh[key] = unpacked(since, xids)
                 queue.order.append(key)
                 queue.newest = since
             if len(rows) == self._window:
@@ -133,7 +124,7 @@ class DirtySet:
             return
         if queue.page:
             queue.leave_page(*new)
-        self._state.append(_MARK, queue.id, tag.since, _xids(tag.xids), json_list(new))
+        self._state.append(_MARK, queue.id, tag.since, packed(tag.xids), json_list(new))
         if queue.spilled or len(queue.fresh) + len(new) > self._window:
             queue.spill(new, since)
         else:
@@ -147,7 +138,7 @@ class DirtySet:
         return Tag(tag.since, frozenset(xid for xid in tag.xids if not sees(xid))) if tag.xids else tag
 
     def _remark(self, queue: Queue, tag: Tag, keys: Iterable[Key]) -> None:
-        self._state.append(_REMARK, queue.id, tag.since, _xids(tag.xids), json_list(keys))
+        self._state.append(_REMARK, queue.id, tag.since, packed(tag.xids), json_list(keys))
 
     def _clean(self, queue: Queue, keys: Collection[Key]) -> None:
         self._state.append(_CLEAN, queue.id, json_list(keys))
@@ -341,28 +332,22 @@ class DirtySet:
 
     def _start_refill(self, queue: Queue) -> None:
         queue.begin_refill()
-        task = asyncio.get_running_loop().create_task(self._refill(queue), name=f"refill {queue.name}")
+        work = refill(self._state, queue, max(self._window // 2, 1))
+        task = asyncio.get_running_loop().create_task(work, name=f"refill {queue.name}")
         self._refills.add(task)
         task.add_done_callback(self._refills.discard)
 
-    async def _refill(self, queue: Queue) -> None:
-        try:
-            await self._state.settle()
-            most = max(self._window // 2, 1) + len(queue.claimed) + len(queue.waiting) + len(queue.fresh)
+    async def keep_count(self) -> None:
+        """Count what waits on disk now and then, for keys that are marked there again are not told from others. Never ends."""
+        while True:
+            await asyncio.sleep(_COUNT_EVERY_S)
+            await self.recount()
 
-            def oldest(connection: sqlite3.Connection) -> list[tuple[Key, Micros, str | None]]:
-                sql = "select key, since, xids from dirty where queue = ? order by since limit ?"
-                return connection.execute(sql, (queue.id, most)).fetchall()
-
-            rows = await self._state.read(oldest)
-            marks = ((key, Tag(since, _parse_xids(xids))) for key, since, xids in rows)
-            queue.refill(marks, complete=len(rows) < most)
-        except sqlite3.Error as exc:
-            log.error("state_failing", f"marks on disk cannot be read: {exc}", code="E-STATE-READ")
-            await asyncio.sleep(_RETRY_S)
-        finally:
-            queue.refilling = False
-        queue.ready.set()
+    async def recount(self) -> None:
+        """Set right how many keys wait on disk alone. Where marks come in meanwhile, the next count is better."""
+        for queue in self._queues.values():
+            if queue.uncounted and queue.spilled and not queue.refilling:
+                await count(self._state, queue)
 
     # -- figures
 

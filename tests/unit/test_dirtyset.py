@@ -231,10 +231,39 @@ async def test_keys_that_waited_together_are_all_announced(make: Callable[[int],
     assert ground.queue.ready.is_set()
 
 
+async def test_a_key_that_is_marked_on_disk_again_counts_once(make: Callable[[int], Ground]) -> None:
+    ground = make(2)
+    ground.state.answers.set()
+    for since in range(1, 4):  # as after a crash, when the log comes again
+        ground.mark(*range(10), since=since)
+    assert ground.set.stats(NAME).pending == 3 * 10  # no more than roughly
+    counting = asyncio.create_task(ground.set.recount())
+    await refilling(ground)
+    await counting
+    assert ground.set.stats(NAME).pending == 10
+
+
+async def test_marks_that_come_while_it_counts_are_counted_the_next_time(make: Callable[[int], Ground]) -> None:
+    ground = make(2)
+    ground.mark(*range(10))
+    ground.mark(*range(10), since=2)
+    counting = asyncio.create_task(ground.set.recount())
+    await refilling(ground)
+    ground.mark(*range(5, 20), since=3)
+    ground.state.answers.set()
+    await counting
+    assert ground.set.stats(NAME).pending >= 20
+    ground.state.asked = 0
+    counting = asyncio.create_task(ground.set.recount())
+    await refilling(ground)
+    await counting
+    assert ground.set.stats(NAME).pending == 20
+
+
 async def test_a_refill_that_cannot_read_is_tried_again(
     make: Callable[[int], Ground], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.dirtyset._RETRY_S", 0.01)
+    monkeypatch.setattr("daemon.spill._RETRY_S", 0.01)
     ground = make(1)
     ground.state.answers.set()
     ground.mark(1)
