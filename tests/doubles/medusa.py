@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,9 +18,9 @@ import orjson
 from aiohttp import web
 
 from tests.doubles.faults import Fault
+from tests.doubles.medusa_orders import Json, Orders, Problem, known, merged, only
 from tests.doubles.server import Call, Server, json_answer
 
-Json = dict[str, Any]
 NO_SUCH_PAGE = '<!DOCTYPE html>\n<html lang="en"><body><pre>Cannot {} {}</pre></body></html>'
 _PRICE = {"id", "currency_code", "amount", "min_quantity", "max_quantity", "rules"}
 _VARIANT = {"id", "prices", "allow_backorder", "manage_inventory", "metadata"}
@@ -39,15 +39,7 @@ _PRODUCT = {
 _LEVEL = {"inventory_item_id", "location_id", "stocked_quantity", "incoming_quantity"}
 
 
-class Problem(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.answer = json_answer({"type": kind, "message": message}, status)
-
-
-class Medusa(Server):
+class Medusa(Orders, Server):
     """The shop. `token` is a secret API key."""
 
     def __init__(self, *, token: str) -> None:
@@ -62,20 +54,16 @@ class Medusa(Server):
         self.lists: dict[str, Json] = {}
         """id -> title, prices {id: price}, used: ids that were deleted"""
         self.customers: dict[str, Json] = {}
-        self.orders: dict[str, Json] = {}
         self.products: dict[str, Json] = {}
         self.categories: dict[str, Json] = {}
         self.files: dict[str, bytes] = {}
         """Address -> what was uploaded."""
-        self.ships = True
-        """The shop has a shipping option."""
         self.poisoned: set[str] = set()
         """Inventory items, variants and customers of which a plugin refuses every write."""
         self.conflicts = 0
         """So many of the next writes end in a conflict of the database."""
         self.looks_at_products = False
         """A Medusa that takes the product in the address of a variants' batch seriously."""
-        self._last = 0
 
     # -- what a test makes
 
@@ -116,28 +104,6 @@ class Medusa(Server):
         made: Json = {"id": f"cus_{self._next()}", "email": email, "company_name": None, "has_account": True,
                       "metadata": None, **values}  # fmt: skip
         self.customers[made["id"]] = made
-        return made
-
-    def order(self, *lines: tuple[str, int], **values: Any) -> Json:
-        """An order of so many pieces of each SKU."""
-        number = len(self.orders) + 1
-        items = [
-            {"id": f"ordli_{self._next()}", "variant_sku": sku, "detail": {"quantity": pieces, "fulfilled_quantity": 0}}
-            for sku, pieces in lines
-        ]
-        made: Json = {
-            "id": f"order_{self._next()}", "display_id": number, "status": "pending", "metadata": None, "items": items,
-            "fulfillments": [], **values,
-        }  # fmt: skip
-        self.orders[made["id"]] = made
-        return made
-
-    def fulfil(self, order: Json, *lines: tuple[str, int], metadata: Json | None = None) -> Json:
-        """A fulfilment as the shop's people make it."""
-        ids = {item["variant_sku"]: item["id"] for item in order["items"]}
-        rows = [{"id": ids[sku], "quantity": pieces} for sku, pieces in lines]
-        self._fulfil(order, {"items": rows, "metadata": metadata})
-        made: Json = order["fulfillments"][-1]
         return made
 
     def of(self, sku: str) -> Json:
@@ -218,7 +184,7 @@ class Medusa(Server):
                     set(),
                 )
             case ["price-lists", id_, "prices"]:
-                held = self._known(self.lists, id_, "Price list")["prices"].values()
+                held = known(self.lists, id_, "Price list")["prices"].values()
                 return "prices", [self._listed_price(row) for row in held], set()
             case ["product-variants"]:
                 return "variants", [self._variant(each) for each in self.variants.values()], {"sku"}
@@ -231,6 +197,8 @@ class Medusa(Server):
                 return "product_categories", list(self.categories.values()), set()
             case ["orders"]:
                 return "orders", list(self.orders.values()), set()
+            case ["reservations"]:
+                return "reservations", list(self.reservations.values()), {"line_item_id"}
         return None
 
     def _variant(self, variant: Json) -> Json:
@@ -278,40 +246,39 @@ class Medusa(Server):
             case ["inventory-items", "location-levels", "batch"]:
                 return self._write_levels(body)
             case ["products", "batch"]:
-                return self._write_products(_only(body, {"update"})["update"], fields)
+                return self._write_products(only(body, {"update"})["update"], fields)
             case ["products", product, "variants", "batch"]:
                 return self._write_variants(product, body, fields)
             case ["price-lists", id_, "prices", "batch"]:
-                return self._write_list(self._known(self.lists, id_, "Price list"), body)
+                return self._write_list(known(self.lists, id_, "Price list"), body)
             case ["customers", id_]:
-                customer = self._known(self.customers, id_, "Customer")
+                customer = known(self.customers, id_, "Customer")
                 self._well(id_)
-                customer["metadata"] = merged(customer["metadata"], _only(body, {"metadata"})["metadata"])
+                customer["metadata"] = merged(customer["metadata"], only(body, {"metadata"})["metadata"])
                 return {"customer": _chosen(customer, fields)}
             case ["orders", id_, *what]:
-                order = self._known(self.orders, id_, "Order")
+                order = known(self.orders, id_, "Order")
                 self._well(id_)
                 self._write_order(order, what, body)
                 return {"order": _chosen(order, fields)}
+            case ["fulfillments", id_, "cancel"]:
+                return {"fulfillment": _chosen(self.cancel_bare(id_), fields)}
+            case ["reservations", *which]:
+                return {"reservation": _chosen(self.reserve(body, *which), fields)}
         raise Problem(404, "not_found", "no such thing")
-
-    def _known(self, records: Mapping[str, Json], id_: str, what: str) -> Json:
-        if id_ not in records:
-            raise Problem(404, "not_found", f"{what} with id: {id_} was not found")
-        return records[id_]
 
     def _well(self, *names: str) -> None:
         if bad := self.poisoned.intersection(names):
             raise Problem(400, "invalid_data", f"A plugin refuses {sorted(bad)[0]}")
 
     def _write_levels(self, body: Json) -> Json:
-        _only(body, {"create", "update", "delete", "force"})
+        only(body, {"create", "update", "delete", "force"})
         draft = copy.deepcopy(self.levels)
         made: dict[str, list[Json]] = {"created": [], "updated": []}
         items = {item for variant in self.variants.values() for item, _ in variant["items"]}
         for verb, said in (("create", "created"), ("update", "updated")):
             for n, row in enumerate(body.get(verb, ())):
-                _only(row, _LEVEL)
+                only(row, _LEVEL)
                 if row["stocked_quantity"] < 0:
                     text = f"Invalid request: Value for field '{verb}, {n}, stocked_quantity' too small, expected at least: '0'"
                     raise Problem(400, "invalid_data", text)
@@ -347,11 +314,11 @@ class Medusa(Server):
 
     def _write_variants(self, product: str, body: Json, fields: str) -> Json:
         draft = copy.deepcopy(self.variants)
-        rows = _only(body, {"update"})["update"]
+        rows = only(body, {"update"})["update"]
         if missing := [row["id"] for row in rows if row["id"] not in draft]:
             raise Problem(400, "invalid_data", f"Cannot update non-existing variants with ids: {', '.join(missing)}")
         for row in rows:
-            _only(row, _VARIANT)
+            only(row, _VARIANT)
             self._well(row["id"])
             variant = draft[row["id"]]
             if self.looks_at_products and variant["product_id"] != product:
@@ -373,7 +340,7 @@ class Medusa(Server):
         if missing := [row["id"] for row in rows if row["id"] not in draft]:
             raise Problem(404, "not_found", f"Unable to update the products with ids: {', '.join(missing)}")
         for row in rows:
-            _only(row, _PRODUCT)
+            only(row, _PRODUCT)
             self._well(row["id"])
             product = draft[row["id"]]
             if any(each["handle"] == row.get("handle") for each in draft.values() if each is not product):
@@ -383,7 +350,7 @@ class Medusa(Server):
             if "categories" in row:
                 given["categories"] = [each["id"] for each in row["categories"]]
                 for id_ in given["categories"]:
-                    self._known(self.categories, id_, "Category")
+                    known(self.categories, id_, "Category")
             if "images" in row:
                 held = {each["id"] for each in product["images"]}
                 given["images"] = [
@@ -410,13 +377,13 @@ class Medusa(Server):
         return {"id": url.rpartition("/")[2], "url": url}
 
     def _write_list(self, place: Json, body: Json) -> Json:
-        rows = _only(body, {"create", "update", "delete"}).get("update", [])
+        rows = only(body, {"create", "update", "delete"}).get("update", [])
         if missing := [row["variant_id"] for row in rows if row["variant_id"] not in self.variants]:
             raise Problem(400, "invalid_data", f"No price set exist for variants: {', '.join(missing)}")
         self._well(*(row["variant_id"] for row in rows))
         shown = []
         for row in rows:
-            _only(row, _PRICE | {"variant_id"})
+            only(row, _PRICE | {"variant_id"})
             if row["id"] in place["used"]:
                 continue  # written where nobody sees it
             place["prices"][row["id"]] = {"id": row["id"], "variant": row["variant_id"], **_price(row)}
@@ -425,74 +392,6 @@ class Medusa(Server):
             if place["prices"].pop(id_, None):
                 place["used"].add(id_)
         return {"created": [], "updated": shown, "deleted": {"ids": body.get("delete", []), "object": "price"}}
-
-    def _write_order(self, order: Json, what: list[str], body: Json) -> None:
-        if order["status"] == "canceled":
-            raise Problem(400, "invalid_data", f"Order with id {order['id']} has been canceled.")
-        fulfilments = {each["id"]: each for each in order["fulfillments"]}
-        match what:
-            case []:
-                order["metadata"] = merged(order["metadata"], _only(body, {"metadata"})["metadata"])
-            case ["fulfillments"]:
-                self._fulfil(order, _only(body, {"items", "metadata", "location_id", "no_notification"}))
-            case ["fulfillments", id_, "shipments"]:
-                one = self._known(fulfilments, id_, "Fulfillment")
-                if one["shipped_at"]:
-                    raise Problem(400, "not_allowed", "Shipment has already been created")
-                for label in _only(body, {"items", "labels"}).get("labels", ()):
-                    if not label["tracking_url"].startswith("http"):
-                        raise Problem(
-                            400, "invalid_data", "Invalid request: Invalid url for field 'labels, 0, tracking_url'"
-                        )
-                one["shipped_at"], one["labels"] = "2026-11-28T05:00:00.000Z", body.get("labels", [])
-            case ["fulfillments", id_, "mark-as-delivered"]:
-                one = self._known(fulfilments, id_, "Fulfillment")
-                if one["delivered_at"]:
-                    raise Problem(400, "not_allowed", "Fulfillment has already been marked delivered")
-                one["delivered_at"] = "2026-11-28T05:00:00.000Z"
-            case ["cancel"] if order["status"] == "completed":
-                raise Problem(400, "not_allowed", "Cannot cancel a completed order.")
-            case ["cancel" | "complete" | "archive" as verb]:
-                order["status"] = {"cancel": "canceled", "complete": "completed", "archive": "archived"}[verb]
-            case _:
-                raise Problem(404, "not_found", "no such thing")
-
-    def _leave(self, sku: str, pieces: int) -> None:
-        """Shipped pieces leave the level, and with them their reservation."""
-        for variant in self.variants.values():
-            if variant["sku"] == sku and (level := self.levels.get((variant["items"][0][0], "sloc_1"))):
-                level["stocked_quantity"] -= pieces
-                level["reserved_quantity"] -= pieces
-
-    def _fulfil(self, order: Json, body: Json) -> None:
-        if not self.ships:
-            raise Problem(500, "unknown_error", "An unknown error occurred.")
-        items = {item["id"]: item["detail"] for item in order["items"]}
-        for row in body["items"]:
-            held = items[row["id"]]
-            if row["quantity"] > held["quantity"] - held["fulfilled_quantity"]:
-                text = f"Quantity to fulfill exceeds the reserved quantity for the item: {row['id']}"
-                raise Problem(400, "invalid_data", text)
-        for row in body["items"]:
-            items[row["id"]]["fulfilled_quantity"] += row["quantity"]
-            self._leave(
-                next(item["variant_sku"] for item in order["items"] if item["id"] == row["id"]), row["quantity"]
-            )
-        rows = [{"line_item_id": row["id"], "quantity": row["quantity"]} for row in body["items"]]
-        made = {"id": f"ful_{self._next()}", "metadata": body.get("metadata"), "items": rows, "labels": []}
-        order["fulfillments"].append({**made, "shipped_at": None, "delivered_at": None, "canceled_at": None})
-
-
-def merged(held: Json | None, given: Json | None) -> Json:
-    """Metadata after a write: by top-level key, where an empty text removes one."""
-    return {name: value for name, value in {**(held or {}), **(given or {})}.items() if value != ""}
-
-
-def _only(body: Json, known: Iterable[str]) -> Json:
-    if strange := sorted(set(body) - set(known)):
-        names = ", ".join(f"'{name}'" for name in strange)
-        raise Problem(400, "invalid_data", f"Invalid request: Unrecognized fields: {names}")
-    return body
 
 
 def _price(row: Json) -> Json:

@@ -262,7 +262,7 @@ async def test_a_fulfilment_that_was_canceled_is_made_again(shop: Medusa, store:
     one = patch(1, fulfilments=[sent("D1", ("A", 2))])
     await taken(store, one)
     order["fulfillments"][0]["canceled_at"] = "2026-11-28"
-    order["items"][0]["detail"]["fulfilled_quantity"] = 0
+    order["items"][0]["detail"] |= {"fulfilled_quantity": 0, "shipped_quantity": 0}
     shown = (await store.fetch("order_status", ["1"]))["1"]
     assert one.fields is not None
     assert set(differing(one.fields, shown)) == {"fulfilments"}
@@ -367,3 +367,48 @@ async def test_a_delivery_that_was_taken_back_by_hand_is_shown(shop: Medusa, sto
     order["fulfillments"][0]["delivered_at"] = None
     assert (await store.fetch("order_status", ["1"]))["1"]["status"] == "not delivered"
     await taken(store, patch(1, "arrived"))
+
+
+# -- a shop that was killed
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+async def test_a_fulfilment_of_which_a_killed_shop_made_a_half_is_made_anew(
+    shop: Medusa, store: Store, reserved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.store.medusa.halves.PATIENCE_S", 0.0)
+    order = shop.order(("A", 3), ("B", 1))
+    half = shop.halve(order, ("A", 2), metadata={"erpsyncd_id": "OUT/1"}, reserved=reserved)
+    await taken(store, patch(1, fulfilments=[sent("OUT/1", ("A", 2))]))
+    assert half["canceled_at"]
+    [_, made] = order["fulfillments"]
+    assert (made["metadata"], made["shipped_at"] is not None) == ({"erpsyncd_id": "OUT/1"}, True)
+    assert order["items"][0]["detail"] == {"quantity": 3, "fulfilled_quantity": 2, "shipped_quantity": 2}
+    assert [row["quantity"] for row in shop.reservations.values()] == [3], "what the order's line lacks"
+
+
+async def test_a_fulfilment_that_may_be_in_the_making_is_waited_for(shop: Medusa, store: Store) -> None:
+    order = shop.order(("A", 1))
+    half = shop.halve(order, ("A", 1), metadata={"erpsyncd_id": "OUT/1"}, reserved=True)
+    one = patch(1, fulfilments=[sent("OUT/1", ("A", 1))])
+    for _ in range(2):
+        said = await outcome(store, one)
+        assert (said.status, said.code) == (Status.RETRY, "E-STORE-BUSY")
+        assert "does not count its pieces yet" in said.error
+    order["items"][0]["detail"]["fulfilled_quantity"] = 1  # it was
+    await taken(store, one)
+    assert (half["canceled_at"], len(order["fulfillments"])) == (None, 1)
+
+
+async def test_a_half_whose_pieces_are_sold_is_told_with_what_is_to_do(
+    shop: Medusa, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.store.medusa.halves.PATIENCE_S", 0.0)
+    order = shop.order(("A", 1))
+    half = shop.halve(order, ("A", 1), metadata={"erpsyncd_id": "OUT/1"}, reserved=False)
+    shop.sold_out.add("iitem_of_A")
+    said = await outcome(store, patch(1, fulfilments=[sent("OUT/1", ("A", 1))]))
+    assert said.status is Status.REJECTED
+    assert "Not enough stock" in said.error
+    assert "Raise the level there, then retry" in said.error
+    assert half["canceled_at"] is None, "nothing was undone that cannot be made anew"

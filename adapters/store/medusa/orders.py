@@ -17,6 +17,7 @@ import orjson
 from adapters.store.loan import Memory
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.finder import Finder, metadata
+from adapters.store.medusa.halves import Halves, half_made
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop
 from adapters.store.medusa.single import each_alone
@@ -26,9 +27,13 @@ from daemon.model import Fields, Outcome, Patch
 
 _FULFILLMENTS: Final = ",".join(
     f"fulfillments.{name}"
-    for name in ("id", "metadata", "shipped_at", "delivered_at", "canceled_at", "items.line_item_id", "items.quantity")
-)
-_ITEMS: Final = "items.id,items.variant_sku,items.detail.quantity,items.detail.fulfilled_quantity"
+    for name in (
+        "id", "location_id", "metadata", "shipped_at", "delivered_at", "canceled_at", "items.line_item_id", "items.quantity",
+        "items.inventory_item_id",
+    )
+)  # fmt: skip
+_COUNTS: Final = ("quantity", "fulfilled_quantity", "shipped_quantity")
+_ITEMS: Final = ",".join(("items.id", "items.variant_sku", *(f"items.detail.{name}" for name in _COUNTS)))
 _FIELDS: Final = f"display_id,status,{_ITEMS},{_FULFILLMENTS}"
 _SENT: Final = frozenset({"sent", "shipped", "in_transit", "delivered", "done"})
 _WHOLE: Final = "whole order"
@@ -50,6 +55,7 @@ class Orders:
     def __init__(self, shop: Shop, setting: Setting, memory: Memory) -> None:
         self._api, self._turns = shop.api, shop.turns
         self._setting = setting
+        self._halves = Halves(shop.api)
         self._key, self._id_key = f"{setting.prefix}order", f"{setting.prefix}id"
         self._orders = Finder(
             shop.api, memory, path="orders", fields=_FIELDS, by=setting.order, prefix=setting.order_prefix
@@ -98,22 +104,29 @@ class Orders:
         """The order, with every shipment that has left the house as a fulfilment that is shipped."""
         for shipment in self._shipments(order, said, action):
             mine = self._mine(order, shipment)
-            if mine is None:
+            if mine is not None and not _is_gone(mine) and half_made(order, _lines(shipment, _held(order, mine))):
+                order = await self._fulfil(order, shipment, instead=mine)
+                mine = self._mine(order, shipment)
+            elif mine is None:
                 order = await self._fulfil(order, shipment)
                 mine = self._mine(order, shipment)
             if mine is None:
                 raise Refused(f"the shop took the call and does not show the shipment {shipment['id']}")
-            if mine.get("shipped_at") is None and mine.get("delivered_at") is None:
+            if not _is_gone(mine):
                 body = {"items": _items(_lines(shipment, _held(order, mine))), "labels": self._labels(shipment)}
                 path = f"orders/{order['id']}/fulfillments/{mine['id']}/shipments"
-                answer = await self._api.post(path, body, f"id,{_FULFILLMENTS}", adds=True)
+                answer = await self._api.post(path, body, f"id,{_ITEMS},{_FULFILLMENTS}", adds=True)
                 order = {**order, **self._shown(answer, order)}
         return order
 
-    async def _fulfil(self, order: Record, shipment: Mapping[str, Any]) -> Record:
-        body = {"items": _items(_lines(shipment, _lacking(order))), "metadata": {self._id_key: shipment["id"]}}
+    async def _fulfil(self, order: Record, shipment: Mapping[str, Any], instead: Record | None = None) -> Record:
+        """The order with the fulfilment of a shipment, which is made `instead` of a half of it."""
+        lines = _lines(shipment, _lacking(order))
+        body = {"items": _items(lines), "metadata": {self._id_key: shipment["id"]}}
         path = f"orders/{order['id']}/fulfillments"
         async with self._turns.order():
+            if instead is not None:
+                await self._halves.undo(order, instead, lines)
             answer = await self._api.post(path, body, f"id,{_ITEMS},{_FULFILLMENTS}", adds=True)
         return {**order, **self._shown(answer, order)}
 
@@ -213,6 +226,11 @@ def _has_left(shipment: Any) -> bool:
     if not isinstance(shipment, Mapping) or shipment.get("kind") == "return":
         return False
     return str(shipment.get("status")).lower() in _SENT
+
+
+def _is_gone(fulfilment: Record) -> bool:
+    """Whether it has left the house in the shop, too."""
+    return fulfilment.get("shipped_at") is not None or fulfilment.get("delivered_at") is not None
 
 
 def _records(value: Any) -> list[Mapping[str, Any]]:

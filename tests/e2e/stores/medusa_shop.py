@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import asyncpg
 import orjson
 
 from daemon.demo.embedded import Cluster
@@ -198,6 +199,21 @@ class Medusa:
         said = await self.shopper(f"carts/{cart}/complete", {}, token)
         assert said["type"] == "order", said
         return dict(said["order"])
+
+    async def halve(self, order: str, shipment: str) -> None:
+        """Make the fulfilment of a shipment, and leave it as a kill of the shop may: its order's lines do not count it."""
+        items = (await self.admin(f"orders/{order}", fields="items.id,items.detail.quantity"))["order"]["items"]
+        rows = [{"id": item["id"], "quantity": item["detail"]["quantity"]} for item in items]
+        await self.admin(f"orders/{order}/fulfillments", {"items": rows, "metadata": {"erpsyncd_id": shipment}})
+        sql = await asyncpg.connect(self._settings["DATABASE_URL"])
+        try:
+            await sql.execute(
+                """update order_item set fulfilled_quantity = 0, raw_fulfilled_quantity = '{"value": "0", "precision": 20}'
+                    where order_id = $1""",
+                order,
+            )
+        finally:
+            await sql.close()
 
     async def bought(self, token: str, order: str) -> Answer:
         """What the customer with this session sees of an order: how far it is, and each parcel's number."""

@@ -1,0 +1,93 @@
+"""Fulfilments of which a shop that was killed made a half: they hang on the order, and its lines do not count them.
+
+Invariant: one is undone only after it was seen so for longer than any call lasts, since it may be in the making; and only after
+what is to leave the house is reserved for the order again, since Medusa fulfils nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from adapters.store import answers
+from adapters.store.medusa.api import Api, Record
+from adapters.store.medusa.values import Refused, decimal
+from daemon.errors import Retry, StoreError
+
+PATIENCE_S: Final = 10.0
+"""A call that makes a fulfilment lasts parts of a second, and the half that counts is a few statements of it."""
+_REMEMBERED: Final = 1000
+
+Pieces = Mapping[str, Decimal]
+"""Line item of the order -> pieces of a fulfilment."""
+
+
+def half_made(order: Record, pieces: Pieces) -> bool:
+    """Whether the order's lines count fewer pieces as fulfilled, and not shipped, than one fulfilment of it has."""
+    counted = {
+        item["id"]: _count(item, "fulfilled_quantity") - _count(item, "shipped_quantity") for item in _items(order)
+    }
+    return any(number > counted.get(id_, Decimal(0)) for id_, number in pieces.items())
+
+
+class Halves:
+    """Of one shop."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._seen: dict[str, float] = {}
+        """Fulfilment -> when it was seen half made first, on the loop's clock."""
+
+    async def undo(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
+        """Cancel it, and reserve its pieces anew. Raises StoreError while it may be in the making, Refused for want of stock."""
+        id_, now = str(fulfilment["id"]), asyncio.get_running_loop().time()
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()  # they only wait longer
+        if now - self._seen.setdefault(id_, now) < PATIENCE_S:
+            words = f"shows the fulfilment {id_} and does not count its pieces yet"
+            raise self._api.transport.error(answers.BUSY, Retry.LATER, words)
+        await self._reserve(order, fulfilment, pieces)
+        await self._api.post(f"fulfillments/{id_}/cancel", {}, "id")
+        del self._seen[id_]
+
+    async def _reserve(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
+        """All that the order's lines lack. The half may have ended their reservations, whole or in part."""
+        lacking = {i["id"]: _count(i, "quantity") - _count(i, "fulfilled_quantity") for i in _items(order)}
+        fields = "id,line_item_id,inventory_item_id,quantity"
+        held = await self._api.named("reservations", "reservations", fields, "line_item_id", pieces)
+        rows = {(row.get("line_item_id"), row.get("inventory_item_id")): row for row in held}
+        for of in fulfilment.get("items") or ():
+            line, item = of.get("line_item_id"), of.get("inventory_item_id")
+            if item is None or not pieces.get(line):
+                continue  # Medusa does not manage its inventory
+            each = decimal(of.get("quantity"), "quantity") / pieces[line]  # a kit takes several of an item for a piece
+            wanted = {"quantity": orjson.Fragment(format(lacking[line] * each, "f"))}
+            row = rows.get((line, item))
+            if row is None:
+                place = {"line_item_id": line, "inventory_item_id": item, "location_id": fulfilment.get("location_id")}
+                await self._write("reservations", {**place, **wanted}, fulfilment)
+            elif decimal(row.get("quantity"), "quantity") < lacking[line] * each:
+                await self._write(f"reservations/{row['id']}", wanted, fulfilment)
+
+    async def _write(self, path: str, body: Mapping[str, Any], fulfilment: Record) -> None:
+        try:
+            await self._api.post(path, body, "id", adds=path == "reservations")
+        except StoreError as error:
+            if error.code != answers.REFUSED:
+                raise
+            raise Refused(
+                f"the shop was stopped while it made the fulfilment {fulfilment['id']}, and its pieces cannot be reserved "
+                f"again: {error.message}. Raise the level there, then retry"
+            ) from None
+
+
+def _items(order: Record) -> list[Record]:
+    return list(order.get("items") or ())
+
+
+def _count(item: Record, name: str) -> Decimal:
+    return decimal((item.get("detail") or {}).get(name) or 0, name)
