@@ -43,7 +43,7 @@ class Halves:
         """Fulfilment -> when it was seen half made first, on the loop's clock."""
 
     async def undo(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
-        """Cancel it, and reserve its pieces anew. Raises StoreError while it may be in the making, Refused for want of stock."""
+        """Reserve its pieces anew and cancel it. Raises StoreError while it may be in the making, Refused for want of stock."""
         id_, now = str(fulfilment["id"]), asyncio.get_running_loop().time()
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()  # they only wait longer
