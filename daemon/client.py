@@ -67,6 +67,12 @@ def call(config: Config, method: str, path: str, body: Any = None) -> Any:
     if status.token is not None:
         headers["Authorization"] = f"Bearer {status.token.reveal('status.token')}"
     host = "127.0.0.1" if status.host in ("0.0.0.0", "::", "") else status.host  # noqa: S104 -- compared, not bound
+    if status.port == 0:
+        raise Unreachable(
+            "with port 0 the system chooses the port, and no command can know it",
+            where="status.listen",
+            hint="Give it a port, such as 8484; the one in use now is in the line `starting` of the daemon's log.",
+        )
     connection = http.client.HTTPConnection(host, status.port, timeout=_TIMEOUT_S)
     try:
         connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
@@ -76,25 +82,35 @@ def call(config: Config, method: str, path: str, body: Any = None) -> Any:
         raise Unreachable(
             f"no erpsyncd answers at {host}:{status.port}",
             where="status.listen",
-            hint="Is the daemon running with this configuration?",
+            hint="Is the daemon running? Start it, or name by -c FILE the configuration that it runs with.",
         ) from exc
     finally:
         connection.close()
     try:
         answer = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        answer = {"error": raw[:200].decode("utf-8", "replace")}
+    except orjson.JSONDecodeError as exc:
+        raise _stranger(config) from exc
+    if not isinstance(answer, dict) or (response.status >= 400 and "error" not in answer):
+        raise _stranger(config)
     if response.status >= 400:
-        raise ErpsyncError(
-            str(answer.get("error", response.reason)), code=answer.get("code"), hint=answer.get("hint", "")
-        )
+        raise ErpsyncError(str(answer["error"]), code=answer.get("code"), hint=answer.get("hint", ""))
     return answer
+
+
+def _stranger(config: Config) -> Unreachable:
+    return Unreachable(
+        f"what answers at {config.status.listen} is not erpsyncd",
+        where="status.listen",
+        hint="Another program has the port: give erpsyncd one of its own, or name by -c FILE the configuration it runs with.",
+    )
 
 
 def status(config: Config) -> StatusAnswer:
     """The running daemon's report."""
     try:
         body = call(config, "GET", "/api/status")
+        if body.get("verdict") not in VERDICT_CODE:
+            raise _stranger(config)
     except Unreachable as exc:
         line = f"UNKNOWN {exc}"
         return StatusAnswer(EXIT_FAILED, {"verdict": "UNKNOWN", "line": line, "reasons": [str(exc)]})

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from daemon import cli
 from daemon.errors import ConfigError, Retry, StoreError
@@ -209,18 +211,15 @@ async def test_listening_to_the_network_needs_a_token() -> None:
             StatusServer(("0.0.0.0", 0), token, report, Metrics(), lambda: (True, ""))  # noqa: S104
 
 
-async def test_the_verdict_can_be_asked_for_by_who_may_not_read_the_secrets(
-    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    world = await start("s3cret-token")
-    file = tmp_path / "config.toml"
-    listen, token = world.server.url.removeprefix("http://"), tmp_path / "status-token"
+def configured(folder: Path, listen: str) -> Path:
+    """A file whose secrets are not there."""
+    file = folder / "config.toml"
     file.write_text(f"""
 [erp]
 dsn = {{ credential = "erp-dsn" }}
 [status]
 listen = "{listen}"
-token = {{ file = "{token}" }}
+token = {{ file = "{folder / "status-token"}" }}
 [entity.stock]
 sql = "select id as key, sku, available from s where id = any($1)"
 all_keys = "select id from s where id > $1 order by id limit $2"
@@ -231,19 +230,74 @@ url = "https://shop.example/api"
 token = {{ env = "ERPSYNCD_NOT_SET" }}
 entities = ["stock"]
 """)
+    return file
 
-    def ask() -> tuple[object, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(["status", "-c", str(file)])
-        return exit_.value.code, *capsys.readouterr()
 
-    code, _, told = await asyncio.to_thread(ask)
+def ended(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str, str]:
+    """A command's exit code, and what it wrote."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(words))
+    return exit_.value.code, *capsys.readouterr()
+
+
+async def test_the_verdict_can_be_asked_for_by_who_may_not_read_the_secrets(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = await start("s3cret-token")
+    file = configured(tmp_path, world.server.url.removeprefix("http://"))
+    code, _, told = await asyncio.to_thread(ended, capsys, "status", "-c", str(file))
     assert code == 78
     assert "status.token: file " in told
-    token.write_text("s3cret-token\n")
-    code, said, _ = await asyncio.to_thread(ask)
+    (tmp_path / "status-token").write_text("s3cret-token\n")
+    code, said, _ = await asyncio.to_thread(ended, capsys, "status", "-c", str(file))
     assert code == 0
     assert said.startswith("FRESH worst 3.1s (stock, main)")
+
+
+def test_a_port_that_the_system_chooses_is_unknown_to_commands_and_they_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "status-token").write_text("s3cret-token\n")
+    file = configured(tmp_path, "127.0.0.1:0")
+    code, said, _ = ended(capsys, "status", "-c", str(file))
+    assert code == 2
+    assert said.startswith("UNKNOWN status.listen: with port 0 the system chooses the port")
+    assert "Give it a port" in said
+    code, _, told = ended(capsys, "batch", "list", "-c", str(file))
+    assert code == 2
+    assert told.startswith("erpsyncd: status.listen: with port 0 the system chooses the port")
+
+
+def test_where_nobody_listens_the_verdict_is_unknown_and_its_line_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "status-token").write_text("s3cret-token\n")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # taken, so that nobody else listens there
+        listen = f"127.0.0.1:{held.getsockname()[1]}"
+        code, said, told = ended(capsys, "status", "-c", str(configured(tmp_path, listen)))
+    assert (code, told) == (2, "")
+    assert said.startswith(f"UNKNOWN status.listen: no erpsyncd answers at {listen}. Is the daemon running? Start it")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(200, "<p>hello"), (200, '{"hello": "you"}'), (200, "[]"), (404, '{"detail": "Not Found"}'), (404, "no")],
+)
+async def test_another_program_that_has_the_port_is_not_taken_for_the_daemon(
+    status: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "status-token").write_text("s3cret-token\n")
+
+    async def say(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with RawTestServer(say) as other:
+        listen = f"127.0.0.1:{other.port}"
+        code, said, told = await asyncio.to_thread(ended, capsys, "status", "-c", str(configured(tmp_path, listen)))
+    assert (code, told) == (2, "")
+    assert said.startswith(f"UNKNOWN status.listen: what answers at {listen} is not erpsyncd. ")
 
 
 async def test_a_taken_port_is_explained(start: Start) -> None:
