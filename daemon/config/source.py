@@ -165,7 +165,8 @@ class Status(Section):
     """The status server: page, API, metrics."""
 
     listen: Annotated[Text, AfterValidator(_listen)] = Field(
-        default="127.0.0.1:8484", description="host:port to listen on; with port 0, which the system chooses, no command finds it."
+        default="127.0.0.1:8484",
+        description="host:port to listen on; no command finds port 0, which the system chooses.",
     )
     token: Secret | None = Field(
         default=None, description="Bearer token that callers must show. Needed when listen is not a loopback address."
