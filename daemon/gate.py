@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from adapters import store as stores
-from adapters.store.base import Store, StoreSettings
+from adapters.store.base import Store, StoreSettings, TakesFiles
 from adapters.store.loan import Memory, Pictures
 from daemon import config, log
 from daemon.config.entity import Kind
@@ -68,8 +68,11 @@ class Gate:
         lane: Lane,
         held: Callable[[int, float], None] = lambda _documents, _seconds: None,
     ) -> Sequence[Outcome]:
-        """One call, beside no other that writes the same remote things. `held` is told for how many seconds nobody else could
-        write those of so many documents. Raises StoreError; LATER and OPERATOR ones have opened the breaker."""
+        """One call, beside no other that writes the same remote things; files go before it. `held` is told for how many
+        seconds nobody else could write those of so many documents. Raises StoreError; LATER and OPERATOR ones have opened the
+        breaker."""
+        if isinstance(self.store, TakesFiles) and not self.breaker.open:
+            await self._send_files(self.store, entity, patches, lane)
         names = frozenset(filter(None, (self.store.remote(entity, patch) for patch in patches)))
         loop = asyncio.get_running_loop()
 
@@ -82,6 +85,12 @@ class Gate:
                     held(len(patches), loop.time() - started)
 
         return await self._call(call, lane, names)
+
+    async def _send_files(self, store: TakesFiles, entity: str, patches: Sequence[Patch], lane: Lane) -> None:
+        """That takes long and says nothing of how fast the store is; what fails is met again by the call, which tells."""
+        async with self._places.hold(lane):
+            with self._budget.turn(lane, paid=False), contextlib.suppress(StoreError):
+                await store.send_files(entity, patches)
 
     async def read(self, question: Callable[[], Awaitable[T]], lane: Lane = Lane.BATCH) -> T:
         """One call that only reads, on the same budget. Waits for a store that is lost; raises StoreError."""

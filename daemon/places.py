@@ -112,9 +112,9 @@ class Budget:
         return loop.time() - began
 
     @contextlib.contextmanager
-    def turn(self, lane: Lane) -> Iterator[_Turn]:
-        """Requests in this block are of `lane`; the first was paid by `take`."""
-        turn = _Turn(lane)
+    def turn(self, lane: Lane, *, paid: bool = True) -> Iterator[_Turn]:
+        """Requests in this block are of `lane`; the first was `paid` by `take`."""
+        turn = _Turn(lane, paid)
         token = _TURN.set(turn)
         try:
             yield turn

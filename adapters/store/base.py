@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from adapters.store.loan import FreePace, Memory, NoPictures, Pace, Pictures, ShortMemory
 from daemon.model import Fields, Limits, Outcome, Patch
@@ -71,6 +71,16 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Idempotent; safe after a failed open."""
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """What a store may have beside that: files, such as images, that are sent before a document names them."""
+
+    async def send_files(self, entity: str, patches: Sequence[Patch]) -> None:
+        """Send those that the store lacks. It writes nothing that `remote` names, so other calls for the same things go on
+        meanwhile; `apply` follows, finds them there, and is what tells of a file that could not be sent. Raises
+        StoreError when the store cannot be reached."""
 
 
 StoreFactory = Callable[[StoreSettings], Store]

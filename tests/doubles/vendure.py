@@ -7,13 +7,15 @@ the limit with 500; a mutation is one transaction; a login that is missing or wr
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 from aiohttp import web
 from graphql import (
+    DocumentNode,
     GraphQLError,
     GraphQLResolveInfo,
     OperationDefinitionNode,
@@ -25,6 +27,7 @@ from graphql import (
 )
 
 from tests.doubles.faults import Fault
+from tests.doubles.index import Index
 from tests.doubles.server import Call, Server, json_answer
 from tests.doubles.vendure_orders import ORDER_FIELDS, OrderRoot, Orders
 from tests.doubles.vendure_products import PRODUCT_FIELDS, ProductRoot, Products, multipart
@@ -47,6 +50,8 @@ class Vendure(Server):
         self.channels: dict[str, dict[str, Any]] = {}
         self.variants: dict[str, dict[str, Any]] = {}
         """id -> sku, levels {location: (on hand, allocated)}, prices {channel: {currency: minor units}}"""
+        self._skus = Index(lambda variant: [variant["sku"]])
+        self._of_product = Index(lambda variant: [variant["product"]])
         self.customers: dict[str, dict[str, Any]] = {}
         self.orders = Orders()
         self.products = Products()
@@ -74,6 +79,8 @@ class Vendure(Server):
         prices: dict[str, dict[str, int]] = {token: {} for token in ("", *channels)}
         self.variants[number] = {"id": number, "sku": sku, "levels": {}, "prices": prices}
         self.variants[number]["product"] = product or self.products.add(sku)
+        self._skus.put(number, self.variants[number])
+        self._of_product.put(number, self.variants[number])
         return number
 
     def customer(self, email: str, erp_id: str | None = None) -> str:
@@ -83,14 +90,23 @@ class Vendure(Server):
         return number
 
     def of(self, sku: str) -> dict[str, Any]:
-        return next(variant for variant in self.variants.values() if variant["sku"] == sku)
+        return self.named([sku])[0]
+
+    def named(self, skus: Iterable[str]) -> list[dict[str, Any]]:
+        """The variants with these SKUs."""
+        ids = [id_ for sku in dict.fromkeys(skus) for id_ in self._skus.of(sku, self.variants)]
+        return [self.variants[id_] for id_ in sorted(ids, key=int)]
+
+    def skus_of(self, product: str) -> list[str]:
+        """The SKUs of a product's variants."""
+        return [self.variants[id_]["sku"] for id_ in self._of_product.of(product, self.variants)]
 
     # -- one request
 
     def call_of(self, request: web.Request, body: bytes) -> Call:
         try:
             asked = self._asked(request, body)
-            [operation] = [d for d in parse(asked["query"]).definitions if isinstance(d, OperationDefinitionNode)]
+            [operation] = [d for d in _parsed(asked["query"]).definitions if isinstance(d, OperationDefinitionNode)]
         except (ValueError, TypeError, KeyError, GraphQLError):
             return Call(method=request.method, entity="")
         name = operation.name.value if operation.name else ""
@@ -150,10 +166,10 @@ class Vendure(Server):
             return json_answer({"statusCode": 500, "message": "", "path": "/admin-api"}, 500)
         asked = self._asked(request, body)
         try:
-            document = parse(asked["query"])
+            document = _parsed(asked["query"])
         except GraphQLError as error:
             return json_answer({"errors": [_told(error, "GRAPHQL_PARSE_FAILED")]}, 400)
-        if wrong := validate(SCHEMA, document):
+        if wrong := _wrong(asked["query"]):
             return json_answer({"errors": [_told(error, "GRAPHQL_VALIDATION_FAILED") for error in wrong]}, 400)
         root = Root(self, call.authorized, request.headers.get("vendure-token", ""))
         result = execute_sync(SCHEMA, document, root, variable_values=asked.get("variables"))
@@ -166,6 +182,16 @@ class Vendure(Server):
         if root.session:
             response.headers["vendure-auth-token"] = root.session
         return response
+
+
+@lru_cache
+def _parsed(query: str) -> DocumentNode:
+    return parse(query)
+
+
+@lru_cache
+def _wrong(query: str) -> list[GraphQLError]:
+    return validate(SCHEMA, _parsed(query))
 
 
 def _levels(order: Mapping[str, Any]) -> tuple[str, ...]:
@@ -215,7 +241,7 @@ class Root(OrderRoot, ProductRoot):
         return self._shop.products
 
     def _skus(self, product: str) -> list[str]:
-        return [variant["sku"] for variant in self._shop.variants.values() if variant["product"] == product]
+        return self._shop.skus_of(product)
 
     def _page(self, items: list[dict[str, Any]], options: Mapping[str, Any] | None) -> dict[str, Any]:
         return _page(items, options)
@@ -259,9 +285,9 @@ class Root(OrderRoot, ProductRoot):
 
     def productVariants(self, info: GraphQLResolveInfo, options: Any = None, **_: Any) -> Mapping[str, Any]:  # noqa: N802
         self._enter()
-        here = [v for v in self._shop.variants.values() if self._token in v["prices"]]
         asked = (options or {}).get("filter", {}).get("sku", {}).get("in")
-        return _page([self._variant(v) for v in here if asked is None or v["sku"] in asked], options)
+        meant = self._shop.variants.values() if asked is None else self._shop.named(asked)
+        return _page([self._variant(v) for v in meant if self._token in v["prices"]], options)
 
     def _variant(self, variant: Mapping[str, Any]) -> dict[str, Any]:
         levels = [
@@ -270,7 +296,7 @@ class Root(OrderRoot, ProductRoot):
         ]
         prices = [{"currencyCode": code, "price": price} for code, price in variant["prices"][self._token].items()]
         shown = {"id": variant["id"], "sku": variant["sku"], "stockLevels": levels, "prices": prices}
-        return {**shown, "product": self._product(variant["product"])}
+        return {**shown, "product": lambda _: self._product(variant["product"])}
 
     def updateProductVariants(  # noqa: N802
         self,
@@ -279,7 +305,11 @@ class Root(OrderRoot, ProductRoot):
     ) -> list[dict[str, Any]]:
         channel = self._enter()
         self._deadlock()
-        draft = copy.deepcopy(self._shop.variants)
+        draft = {
+            row["id"]: copy.deepcopy(self._shop.variants[row["id"]])
+            for row in input
+            if row["id"] in self._shop.variants
+        }
         for row in input:
             variant = draft.get(row["id"])
             if variant is None or self._token not in variant["prices"]:
@@ -305,7 +335,7 @@ class Root(OrderRoot, ProductRoot):
                 if abs(price["price"]) > 2**31 - 1:
                     raise GraphQLError(f'value "{price["price"]}" is out of range for type integer')
                 variant["prices"][self._token][code] = price["price"]
-        self._shop.variants = draft
+        self._shop.variants |= draft
         return [self._variant(draft[row["id"]]) for row in input]
 
     def _deadlock(self) -> None:

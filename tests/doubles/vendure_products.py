@@ -10,11 +10,13 @@ from __future__ import annotations
 import email.parser
 import email.policy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
 from graphql import GraphQLError, GraphQLResolveInfo
+
+from tests.doubles.index import Index
 
 PRODUCT_FIELDS: Final = {
     "erpContent": "Text",
@@ -39,6 +41,8 @@ class Products:
         self.alters: Callable[[str], str] = str
         """What the shop makes of a description."""
         self._numbers = iter(range(1, 1_000_000))
+        self._tags = Index(lambda asset: [tag["value"] for tag in asset["tags"]], fixed=True)
+        self._slugs = Index(lambda product: [text["slug"] for text in product["translations"].values()], fixed=True)
 
     def add(self, name: str, article: str | None = None) -> str:
         """A product with a text in English."""
@@ -49,6 +53,7 @@ class Products:
             "customFields": {**dict.fromkeys(PRODUCT_FIELDS), "erpArticle": article},
             "localised": {},
         }  # fmt: skip
+        self._slugs.put(id_, self.known[id_])
         return id_
 
     def asset(self, name: str, tags: list[str], data: bytes = b"") -> str:
@@ -59,19 +64,19 @@ class Products:
             "tags": [{"value": tag} for tag in tags],
         }  # fmt: skip
         self.files[id_] = data
+        self._tags.put(id_, self.assets[id_])
         return id_
+
+    def tagged(self, tags: Iterable[str]) -> list[dict[str, Any]]:
+        """The images that have one of the tags."""
+        ids = dict.fromkeys(id_ for tag in tags for id_ in self._tags.of(tag, self.assets))
+        return [self.assets[id_] for id_ in sorted(ids, key=int)]
 
     def _slug(self, text: str, id_: str) -> str:
         slug = re.sub(r"[^a-z0-9-]", "", text.lower().replace(" ", "-"))
-        taken = {
-            one["slug"]
-            for other, product in self.known.items()
-            if other != id_
-            for one in product["translations"].values()
-        }
         count = 2
         unique = slug
-        while unique in taken:
+        while set(self._slugs.of(unique, self.known)) - {id_}:
             unique, count = f"{slug}-{count}", count + 1
         return unique
 
@@ -94,6 +99,7 @@ class Products:
             after["slug"] = self._slug(after["slug"], row["id"])
             after["description"] = self.alters(after["description"])
             product["translations"][language] = after
+            self._slugs.put(row["id"], product)
             product["localised"].setdefault(language, {}).update(given.get("customFields") or {})
         if row.get("assetIds") is not None:
             product["assets"] = [each for each in row["assetIds"] if each in self.assets]
@@ -190,9 +196,8 @@ class ProductRoot:
 
     def assets(self, info: GraphQLResolveInfo, options: Any = None) -> Mapping[str, Any]:
         self._enter()
-        tags = set((options or {}).get("tags") or ())
-        items = list(self._products().assets.values())
-        return self._page([one for one in items if not tags or tags & {tag["value"] for tag in one["tags"]}], options)
+        tags = (options or {}).get("tags")
+        return self._page(self._products().tagged(tags) if tags else list(self._products().assets.values()), options)
 
     def createAssets(self, info: GraphQLResolveInfo, input: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802
         self._enter()

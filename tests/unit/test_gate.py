@@ -14,6 +14,7 @@ from daemon.errors import Retry, StoreError
 from daemon.gate import NOT_NOW, Gate
 from daemon.metrics import Metrics
 from daemon.model import Lane, Limits, Outcome, Patch, Status
+from daemon.places import Budget
 from tests.waiting import until
 
 PATCH = Patch("A", 1, 0, {"x": 1})
@@ -277,3 +278,71 @@ async def test_how_long_others_had_to_wait_for_what_a_call_wrote_is_told_and_its
         await second
     assert len(told) == 2
     assert told[1][1] < 0.2
+
+
+# -- files
+
+
+class Files(Store):
+    """A store that takes files; each sending waits for the test too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sendings: list[asyncio.Future[None]] = []
+
+    async def send_files(self, entity: str, patches: Sequence[Patch]) -> None:
+        sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sendings.append(sending)
+        await sending
+
+
+SHARED = Patch("A", 1, 0, {"x": 1}, {"remote": "product:A"})
+
+
+async def test_files_go_before_their_call_and_beside_what_writes_the_same_things() -> None:
+    store = Files()
+    gate = Gate("shop", store, Metrics([]), fast_share=0.5)  # type: ignore[arg-type]
+    content = asyncio.create_task(gate.apply("content", [SHARED], Lane.BATCH))
+    await until(lambda: store.sendings)
+    stock = asyncio.create_task(gate.apply("stock", [SHARED], Lane.FAST))
+    await until(lambda: len(store.sendings) == 2)
+    store.sendings[1].set_result(None)  # of stock: it has none
+    await until(lambda: store.calls)
+    store.take(0)
+    await stock
+    assert not content.done(), "its files are under way"
+    assert len(store.calls) == 1
+    store.sendings[0].set_result(None)
+    await until(lambda: len(store.calls) == 2)
+    store.take(1)
+    assert [outcome.status for outcome in await content] == [Status.OK]
+
+
+async def test_what_fails_while_files_go_is_told_by_the_call_alone() -> None:
+    store = Files()
+    gate = Gate("shop", store, Metrics([]), fast_share=0.5)  # type: ignore[arg-type]
+    content = asyncio.create_task(gate.apply("content", [SHARED], Lane.BATCH))
+    await until(lambda: store.sendings)
+    store.sendings[0].set_exception(StoreError("no", code="E-X", retry=Retry.LATER))
+    await until(lambda: store.calls)
+    assert not gate.breaker.open
+    store.refuse(0)
+    with pytest.raises(StoreError):
+        await content
+    assert gate.breaker.open
+    with pytest.raises(StoreError) as told:
+        await gate.apply("content", [SHARED], Lane.BATCH)
+    assert told.value.code == NOT_NOW
+    assert len(store.sendings) == 1, "to a store that is lost nothing is sent"
+
+
+async def test_files_that_are_there_cost_nothing_of_the_budget() -> None:
+    store = Files()
+    budget = Budget(Limits(per_second=0.01, burst=1), fast_share=0.0)
+    gate = Gate("shop", store, Metrics([]), fast_share=0.0, budget=budget)  # type: ignore[arg-type]
+    content = asyncio.create_task(gate.apply("content", [SHARED], Lane.BATCH))
+    await until(lambda: store.sendings)
+    store.sendings[0].set_result(None)  # it asked the store nothing
+    await until(lambda: store.calls)
+    store.take(0)
+    await content

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.store import answers, medusa
-from adapters.store.base import Store, StoreSettings
+from adapters.store.base import Store, StoreSettings, TakesFiles
 from adapters.store.loan import NoPictures, Picture, Pictures, ShortMemory
 from daemon.drift import differing
 from daemon.errors import Retry, StoreError
@@ -35,9 +35,9 @@ class Gallery:
     @contextlib.asynccontextmanager
     async def open(self, image: Mapping[str, Any]) -> AsyncIterator[Picture]:
         self.opened += 1
-        assert image["sha256"] == HASH
         if self.error is not None:
             raise self.error
+        assert image["sha256"] == HASH
 
         async def chunks() -> AsyncIterator[bytes]:
             yield BYTES[:100]
@@ -216,6 +216,32 @@ async def test_an_image_that_is_bytes_is_uploaded_once(shop: Medusa) -> None:
     assert url.endswith(f"{HASH}.png")
     assert {product["thumbnail"] for product in shop.products.values()} == {url}
     assert gallery.opened == 1
+    await store.close()
+
+
+async def test_an_image_that_is_sent_before_is_found_by_its_document(shop: Medusa) -> None:
+    gallery = Gallery()
+    store = await opened(shop, gallery)
+    shop.product("A")
+    assert isinstance(store, TakesFiles)
+    one = content("A", title="x", images=[{"sha256": HASH}, {"url": "https://i.example/a.jpg"}])
+    for _ in range(2):
+        await store.send_files("content", [one])
+        await store.send_files("content", [content("A", title="x")])
+    assert (list(shop.files.values()), len(shop.writes())) == ([BYTES], 1)
+    await taken(store, one)
+    assert (len(shop.files), gallery.opened) == (1, 1)
+    gallery.error = StoreError("no such image", code="E-PICTURE-MISSING", retry=Retry.NEVER)
+    await store.send_files("content", [content("A", images=[{"sha256": "0" * 64}])])  # its document is told
+    await store.close()
+
+
+async def test_a_shop_that_takes_no_image_is_told_when_images_are_sent(shop: Medusa) -> None:
+    store = await opened(shop, Gallery())
+    assert isinstance(store, TakesFiles)
+    shop.inject(Empty500(), entity="uploads")
+    with pytest.raises(StoreError):
+        await store.send_files("content", [content("A", images=[{"sha256": HASH}])])
     await store.close()
 
 

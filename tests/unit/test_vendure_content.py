@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.store import vendure
-from adapters.store.base import Store, StoreSettings
+from adapters.store.base import Store, StoreSettings, TakesFiles
 from adapters.store.loan import NO_PICTURE, NoPictures, Pictures
 from daemon.errors import ConfigError, Retry, StoreError
 from daemon.model import Fields, Limits, Outcome, Patch, Status
@@ -136,6 +136,35 @@ async def test_an_image_of_many_products_is_uploaded_once(shop: Vendure, store: 
     )
     assert list(shop.products.files.values()) == [b"one"]
     assert data_of(shop, "A") == data_of(shop, "B") == [b"one"]
+
+
+async def test_images_that_are_sent_before_are_found_by_their_documents(
+    shop: Vendure, store: Store, album: Album
+) -> None:
+    assert isinstance(store, TakesFiles)
+    one, two = album.add(b"one"), album.add(b"two")
+    shop.variant("B")
+    pages = [
+        page("A", title="a", images=[{"sha256": one}, {"sha256": "0" * 64}]),
+        page("B", title="b", images=[{"sha256": two}, {"sha256": one}, {"url": "https://i.example/later.png"}]),
+    ]
+    for _ in range(2):
+        await store.send_files("content", pages)
+        assert sorted(shop.products.files.values()) == [b"one", b"two"], "and one that is nowhere stops none"
+    await store.send_files("content", [page("A", title="a")])
+    assert [call.entity for call in shop.writes()] == ["upload", "upload"]
+    await done(store, page("A", title="a", images=[{"sha256": one}]), page("B", title="b", images=[{"sha256": two}]))
+    assert [call.entity for call in shop.writes()] == ["upload", "upload", "content", "content"]
+
+
+async def test_a_shop_that_takes_no_image_is_told_when_images_are_sent(
+    shop: Vendure, store: Store, album: Album
+) -> None:
+    assert isinstance(store, TakesFiles)
+    digest = album.add(b"one")
+    await shop.stop()
+    with pytest.raises(StoreError):
+        await store.send_files("content", [page("A", title="a", images=[{"sha256": digest}])])
 
 
 async def test_an_address_is_fetched_once_and_again_when_the_shop_lost_its_image(

@@ -80,6 +80,16 @@ class Content:
             outcomes += [self._outcome(patch, row, shown.get(id_)) for id_, (patch, row) in rows.items()]
         return outcomes
 
+    async def send_files(self, patches: Sequence[Patch]) -> None:
+        """Images without an address of their own. Raises StoreError when the shop takes none."""
+        for patch in patches:
+            for image in (patch.fields or {}).get("images") or ():
+                try:
+                    await self._images.url(image)
+                except StoreError as error:
+                    if error.where == self._shop.api.transport.where:
+                        raise
+
     async def _row(self, patch: Patch, product: Record, categories: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         """The product to write. Raises Refused, and StoreError for an image."""
         if patch.identity.get("locale") != self._setting.locale:

@@ -86,6 +86,10 @@ class MedusaStore:
                 return f"{self._product}:{patch.identity['sku']}"
         return f"sku:{patch.identity['sku']}"
 
+    async def send_files(self, entity: str, patches: Sequence[Patch]) -> None:
+        if isinstance(part := self._parts[entity], Content):
+            await part.send_files(patches)
+
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
         return await self._parts[entity].apply(sorted(patches, key=lambda each: each.id)) if patches else []
 

@@ -90,6 +90,10 @@ class VendureStore:
             return f"product:{patch.identity['sku']}"
         return f"sku:{patch.identity['sku']}"
 
+    async def send_files(self, entity: str, patches: Sequence[Patch]) -> None:
+        if isinstance(part := self._parts[entity], Contents):
+            await part.send_files(patches)
+
     async def apply(self, entity: str, patches: Sequence[Patch]) -> Sequence[Outcome]:
         return await self._parts[entity].apply(patches) if patches else []
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.store import album
+from adapters.store.album import Image
 from adapters.store.loan import Picture, Pictures
 from adapters.store.vendure.setting import Setting
 from adapters.store.vendure.shop import PAGE, Refused, Shop
 from adapters.store.vendure.wire import REJECTED
+from daemon.errors import Retry, StoreError
 
 _FIND: Final = """query Assets($tags: [String!]!, $take: Int!) {
   assets(options: { tags: $tags, tagsOperator: OR, take: $take }) { items { id tags { value } } } }"""
@@ -51,23 +53,49 @@ class Assets:
         values = (str(tag.get("value")) for tag in asset.get("tags") or ())
         return {value.removeprefix(self._prefix) for value in values if value.startswith(self._prefix)}
 
-    async def gallery(self, images: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> Gallery:
+    async def send(self, images: Sequence[Image]) -> None:
+        """Upload what the shop lacks, of the images whose hashes are known. One that is broken is left out: whoever shows it is
+        told. Raises StoreError."""
+        there = await self.known(images)
+        for image in images:
+            if (image.get("sha256") or "") in there or not image.get("sha256"):
+                continue
+            try:
+                await self._here(image, there)
+            except Refused:
+                continue
+            except StoreError as error:
+                if error.retry is not Retry.NEVER:
+                    raise
+
+    async def known(self, images: Iterable[Image]) -> dict[str, str]:
+        """Hash -> asset, of those that the shop has."""
+        return await self._find(str(image["sha256"]) for image in images if image.get("sha256"))
+
+    async def gallery(self, images: Sequence[Image], known: Mapping[str, str], there: dict[str, str]) -> Gallery:
         """Assets for all images, uploaded where the shop has none. `known`: address -> hash of images that were fetched
-        before. Raises StoreError, with NEVER for an image that is broken, and Refused."""
+        before; `there`: hash -> asset, what was found, which grows. Raises StoreError, with NEVER for an image that is broken,
+        and Refused."""
         wanted = [str(image.get("sha256") or known.get(str(image.get("url"))) or "") for image in images]
-        there = await self._find(filter(None, wanted))
+        if unsure := [each for each in wanted if each and each not in there]:
+            there |= await self._find(unsure)
         uploaded = False
         for place, image in enumerate(images):
-            if wanted[place] in there:
-                continue
-            async with self._one, self._pictures.open(image) as picture:
-                digest = wanted[place] = picture.sha256
-                there |= {} if digest in there else await self._find([digest])
-                if digest not in there:
-                    there[digest] = await self._upload(picture)
-                    uploaded = True
+            if wanted[place] not in there:
+                before = len(there)
+                wanted[place] = await self._here(image, there)
+                uploaded |= len(there) > before
         ids = [there[digest] for _, digest in album.by_position(zip(images, wanted, strict=True))]
         return Gallery(wanted, list(dict.fromkeys(ids)), uploaded)
+
+    async def _here(self, image: Image, there: dict[str, str]) -> str:
+        """The hash of an image, which is `there` afterwards."""
+        async with self._one, self._pictures.open(image) as picture:
+            digest = picture.sha256
+            there |= {} if digest in there else await self._find([digest])
+            if digest not in there:
+                there[digest] = await self._upload(picture)
+            return digest
 
     async def _find(self, hashes: Iterable[str]) -> dict[str, str]:
         """Hash -> asset; the oldest where an upload was repeated."""

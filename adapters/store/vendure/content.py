@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
+from adapters.store.album import Image
 from adapters.store.loan import Pictures
 from adapters.store.lookups import split
 from adapters.store.vendure.assets import Assets, Gallery
@@ -62,6 +63,7 @@ class Contents:
         """Write each product, one after the other."""
         pages, selection = await self._pages()
         found = await self._products(selection, [str(patch.identity["sku"]) for patch in patches])
+        there = await self._assets.known(_images(patches))
         unsure: set[str] = set()
 
         async def write(patch: Patch) -> Outcome | None:
@@ -74,7 +76,7 @@ class Contents:
                 if patch.fields is not None:
                     pages.check(patch.fields)
                 product = self._only(name, found)
-                found[name] = [await self._write(pages, selection, product, language, patch)]
+                found[name] = [await self._write(pages, selection, product, language, patch, there)]
             except Unfit as unfit:
                 raise Refused(str(unfit), UNMAPPED if isinstance(unfit, Unmapped) else UNSENDABLE) from None
             unsure.discard(name)
@@ -82,14 +84,23 @@ class Contents:
 
         return await self._shop.singly(patches, write)
 
-    async def _write(self, pages: Pages, selection: str, product: Product, language: str, patch: Patch) -> Product:
+    async def send_files(self, patches: Sequence[Patch]) -> None:
+        """Images that the shop lacks. Raises StoreError."""
+        if images := _images(patches):
+            await self._assets.send(images)
+
+    async def _write(
+        self, pages: Pages, selection: str, product: Product, language: str, patch: Patch, there: dict[str, str]
+    ) -> Product:
         """The product as it is then. Raises Refused, Unfit and StoreError."""
         shop = self._shop
         if patch.fields is None:
             wanted = pages.gone(product, language)
         else:
             images = patch.fields.get("images") or []
-            gallery = await self._assets.gallery(images, pages.known(product)) if images else Gallery((), (), False)
+            gallery = (
+                await self._assets.gallery(images, pages.known(product), there) if images else Gallery((), (), False)
+            )
             if gallery.uploaded:  # that took its time
                 name = str(patch.identity["sku"])
                 product = self._only(name, await self._products(selection, [name]))
@@ -176,3 +187,7 @@ class Contents:
             what = f"the product {ids} of the SKU {name} has several variants, and content is the product's"
             raise Refused(f"{what}; name a custom field of Product in options.product", UNMAPPED)
         return products[0]
+
+
+def _images(patches: Iterable[Patch]) -> list[Image]:
+    return [image for patch in patches for image in (patch.fields or {}).get("images") or ()]
