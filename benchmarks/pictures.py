@@ -89,15 +89,17 @@ async def run(products: int = 1000, quiet_s: float = 20.0) -> dict[str, Any]:
             whole = await told("?whole")
             await _compare(connection, whole["shown"])
             assert whole["files"] == 2 * products, f"{whole['files']} files of {2 * products} images"
+            after = await _part(connection, daemon, products, quiet_s, None)
         await connection.close()
     return {
         "products": products,
         "images uploaded": whole["files"],
         "images/s": round(products / took),
-        "stock p50 ms, alone": round(alone["p50"] * 1000, 1),
-        "stock p50 ms, during uploads": round(during["p50"] * 1000, 1),
-        "stock p99 ms, alone": round(alone["p99"] * 1000, 1),
-        "stock p99 ms, during uploads": round(during["p99"] * 1000, 1),
+        **{
+            f"stock {name} ms, {when}": round(part[name] * 1000, 1)
+            for name in ("p50", "p99")
+            for when, part in (("alone before", alone), ("during uploads", during), ("alone after", after))
+        },
         "peak RSS MB": round(rss),
     }
 

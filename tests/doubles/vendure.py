@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ FIELDS = {
     "Order": ORDER_FIELDS,
     "Product": PRODUCT_FIELDS,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Call):
+    """A request that was understood."""
+
+    asked: Any
+    """Its query and variables, files in their places."""
 
 
 class Vendure(Server):
@@ -112,7 +121,8 @@ class Vendure(Server):
         name = operation.name.value if operation.name else ""
         write = operation.operation is OperationType.MUTATION and name != "Login"
         ids = self._touched(name, asked.get("variables") or {}) if write else ()
-        return Call(
+        return Operation(
+            asked=asked,
             method=request.method,
             entity=name.lower(),
             ids=ids,
@@ -164,7 +174,7 @@ class Vendure(Server):
         del faults
         if len(body) > BODY_LIMIT and not _is_multipart(request):
             return json_answer({"statusCode": 500, "message": "", "path": "/admin-api"}, 500)
-        asked = self._asked(request, body)
+        asked = call.asked if isinstance(call, Operation) else self._asked(request, body)
         try:
             document = _parsed(asked["query"])
         except GraphQLError as error:

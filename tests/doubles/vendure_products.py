@@ -7,8 +7,7 @@ uploaded twice is two assets; a file that is too large is an error without a cod
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
+import email
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -134,8 +133,10 @@ class Products:
 def multipart(content_type: str, body: bytes) -> dict[str, Any]:
     """The operation of a GraphQL multipart request, its files (name, type, data) in the places that the map names."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    parts = {str(part.get_param("name", header="content-disposition")): part for part in message.iter_parts()}  # type: ignore[attr-defined] -- of an EmailMessage
+    held = email.message_from_bytes(head + body).get_payload()
+    if not isinstance(held, list):
+        raise TypeError("a body without parts")
+    parts: dict[str, Any] = {str(part.get_param("name", header="content-disposition")): part for part in held}
     asked = orjson.loads(_payload(parts["operations"]))
     for key, places in orjson.loads(_payload(parts["map"])).items():
         file = {"name": parts[key].get_filename(), "type": parts[key].get_content_type(), "data": _payload(parts[key])}
