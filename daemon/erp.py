@@ -333,8 +333,12 @@ class Erp:
 
 
 def plain_key(value: Any) -> Key:
-    """A key as the dirty set holds it."""
-    return value if type(value) is int or type(value) is str else str(value)
+    """A key as the dirty set holds it; a numeric without a fraction is a whole number."""
+    if type(value) is int or type(value) is str:
+        return value
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return int(value)
+    return str(value)
 
 
 def plain_keys(rows: Sequence[asyncpg.Record]) -> set[Key]:

@@ -21,17 +21,12 @@ from daemon.config.problems import suggestion
 from daemon.contents import Contents
 from daemon.erp import SMALLEST, Erp
 from daemon.errors import ConfigError, ErpsyncError, SourceError, SourceLost
+from daemon.keytypes import WATCHED, misfit
 from daemon.mapping import Mapper
 from daemon.model import Key
 
 OLDEST = 14
 OPTION_UNKNOWN = "E-OPTION-UNKNOWN"
-FITTING = {
-    "bigint": {"int8", "int4", "int2", "numeric"},
-    "integer": {"int4", "int2"},
-    "uuid": {"uuid"},
-    "text": {"text", "varchar", "bpchar", "name", "citext", "uuid", "int8", "int4", "int2"},
-}
 
 _SMALLEST: dict[str, Key] = {"int2": -(2**15), "int4": -(2**31), "int8": -(2**63)}
 
@@ -268,11 +263,12 @@ async def _watches(erp: Erp, config: Config, found: Findings) -> None:
             place = f"{where}.{'key' if watch.key else 'column'}"
             if column is None:
                 found.add(place, f"{watch.table} has no column {name}", "Correct the name.", config=True)
-            elif watch.key and column["type"] not in FITTING[entity.key_type]:
+            elif watch.key and column["type"] not in WATCHED[entity.key_type]:
                 found.add(
                     place,
                     f"{watch.table}.{name} is {column['type']}, the entity's key_type is {entity.key_type}",
                     f"Set entity.{entity.name}.key_type to the column's type.",
+                    code="E-KEY-TYPE",
                     config=True,
                 )
             elif not column["in_identity"]:
@@ -324,8 +320,8 @@ async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:
         try:
             async with erp.connection(where) as connection:
                 statement = await connection.prepare(sql)
-                names = [attribute.name for attribute in statement.get_attributes()]
-                types = [parameter.name for parameter in statement.get_parameters()]
+                columns = [(attribute.name, attribute.type.name) for attribute in statement.get_attributes()]
+                types = [parameter.name.strip("_").removesuffix("[]") for parameter in statement.get_parameters()]
         except SourceLost:
             raise
         except ErpsyncError as exc:
@@ -334,11 +330,15 @@ async def _queries(erp: Erp, entity: Entity, found: Findings) -> None:
         if where.endswith(".all_keys"):
             found.smallest[entity.name] = _SMALLEST.get(types[0], SMALLEST[entity.key_type])
         if where.endswith(".sql") and types:
-            of_array = types[0].strip("_").removesuffix("[]")
-            found.lowest[entity.name] = _SMALLEST.get(of_array, SMALLEST[entity.key_type])
+            found.lowest[entity.name] = _SMALLEST.get(types[0], SMALLEST[entity.key_type])
+        taken = types[0] if types and where.endswith((".sql", ".all_keys")) else None  # others take values or times
+        given = dict(columns).get("key") if where.endswith(".sql") else columns[0][1] if columns else None
+        if why := misfit(entity.key_type, taken, given):
+            hint = f"Set {place}.key_type to the type of the ERP's key, or cast in the query."
+            found.add(where, why, hint, code="E-KEY-TYPE", config=True)
         if where.endswith(".sql"):
             try:
-                mapper_of(entity).check_columns(names)
+                mapper_of(entity).check_columns(name for name, _ in columns)
             except ErpsyncError as exc:
                 found.problems.append(exc)
 

@@ -18,8 +18,8 @@ from daemon.catalogue import PARENTS_SQL, quote, quote_name
 from daemon.erp import Erp
 from daemon.errors import ErpsyncError
 from daemon.ingest import Ingest
+from daemon.keytypes import WATCHED
 from daemon.model import Micros
-from daemon.preflight import FITTING
 from daemon.routing import Router, Rule
 from daemon.state import StateFile
 from daemon.stops import column_cause
@@ -114,7 +114,7 @@ def fault_of_column(rule: Rule, shape: Shape) -> Fault | None:
         return Fault(f"{rule.table} has no column {rule.column} any more ({rule.where})", "E-SCHEMA")
     if shape.listed is not None and row["attnum"] not in shape.listed:
         return Fault(f"{rule.table}.{rule.column} is not published. Publish the whole table.", "E-COLUMN-LIST")
-    if rule.key_type and row["type"] not in FITTING[rule.key_type]:
+    if rule.key_type and row["type"] not in WATCHED[rule.key_type]:
         reason = f"{rule.table}.{rule.column} is {row['type']} now, the key_type is {rule.key_type} ({rule.where})"
         return Fault(reason, "E-KEY-TYPE")
     return None

@@ -30,6 +30,7 @@ LISTS: Mapping[str, tuple[str, ...]] = {"order_status": ("fulfilments",), "conte
 """Lists that are empty where the query gives none."""
 SMALLEST: Mapping[str, Any] = {
     "int8": -(2**63),
+    "numeric": -(2**63),
     "int4": -(2**31),
     "int2": -(2**15),
     "uuid": "00000000-0000-0000-0000-000000000000",

@@ -156,9 +156,42 @@ async def test_a_publication_that_would_lose_changes_or_break_the_erp_is_refused
         ('table = "item"', 'table = "itme"', ("entity.stock.watch.0.table", "public.itme")),
         ('key = "id"', 'key = "idd"', ("entity.stock.watch.0.key", "idd")),
         ("select id from item where id > $1", "select id from item where nr > $1", ("entity.stock.all_keys", "nr")),
-        ("[entity.stock]", '[entity.stock]\nkey_type = "uuid"', ("entity.stock", "key_type")),
+        (
+            "[entity.stock]",
+            '[entity.stock]\nkey_type = "uuid"',
+            (
+                "entity.stock.watch.0.key: public.item.id",
+                "entity.stock.sql: ",
+                "entity.stock.all_keys: ",
+                "key_type is uuid",
+            ),
+        ),
+        ("id as key,", "sku as key,", ("entity.stock.sql: the query gives keys of type text", "E-KEY-TYPE")),
+        (
+            "where id = any($1)",
+            "where sku = any($1)",
+            ("entity.stock.sql: the query compares its $1 with type text", "E-KEY-TYPE"),
+        ),
+        (
+            "select id from item where id > $1",
+            "select sku from item where id > $1",
+            ("entity.stock.all_keys: ", "E-KEY-TYPE"),
+        ),
+        (
+            'watch = [{ table = "item", key = "id" }]',
+            'watch = [{ table = "item", column = "id", keys = "select sku from item where id = any($1)" }]',
+            ("entity.stock.watch.0.keys: the query gives keys of type text", "E-KEY-TYPE"),
+        ),
+        (
+            'watch = [{ table = "item", key = "id" }]',
+            'poll = [{ every = "1h", keys = "select now() where now() > $1 and now() <= $2" }]',
+            ("entity.stock.poll.0.keys: the query gives keys of type timestamptz", "E-KEY-TYPE"),
+        ),
     ],
-    ids=["syntax", "column", "no-key", "no-field", "table", "watch-column", "all-keys", "key-type"],
+    ids=[
+        *("syntax", "column", "no-key", "no-field", "table", "watch-column", "all-keys", "key-type"),
+        *("keys-given", "keys-taken", "pages", "looked-up", "polled"),
+    ],
 )
 async def test_a_mapping_that_does_not_fit_the_erp_is_refused(
     database: Database, tmp_path: Path, old: str, new: str, words: tuple[str, ...]
