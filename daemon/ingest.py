@@ -87,6 +87,7 @@ class Ingest:
         self._owed: Fingerprint | None = None
         self.progress = Progress()
         self.stream: WalStream | None = None
+        self._place = ""
         state.on_flush(self._tell)
 
     def _tell(self, *, now: bool = False) -> None:
@@ -97,7 +98,7 @@ class Ingest:
         """Read one connection until it is lost (SourceLost) or cannot go on (SourceError, DecodeError).
 
         `owed`: a commit whose changes are all known, which the stream must tell again; OtherHistory when it does not."""
-        self.stream = stream
+        self.stream, self._place = stream, stream.place
         self._owed = owed
         self._decoder.reset()
         self._near = 0  # it may be another server, whose transactions have other numbers
@@ -154,9 +155,9 @@ class Ingest:
             case Relation():
                 self._announced(event)
             case ServerError():
-                raise _server_error(event)
+                raise _server_error(event, self._place)
             case StreamEnd():
-                raise SourceLost("the ERP ended the stream", where="erp.dsn")
+                raise SourceLost("the ERP ended the stream", where=self._place)
 
     def _known(self, event: Event, owed: Fingerprint) -> bool:
         """Whether an event tells what was durable before, up to the commit that proves it. Raises OtherHistory."""
@@ -266,8 +267,8 @@ def _typed(rule: Rule, key_type: str) -> Rule:
     return Rule(rule.entity, rule.table, rule.column, key_type, rule.queues, rule.keys_sql, rule.where)
 
 
-def _server_error(event: ServerError) -> Exception:
-    """What an error on the stream means. 57P01 may be a lost slot: the next look at the slot tells."""
+def _server_error(event: ServerError, place: str) -> Exception:
+    """What an error on the stream from the address at `place` means. 57P01 may be a lost slot: the next look at the slot tells."""
     if event.sqlstate in ("55006", "57P01", "57P02", "57P03", "53300") or event.sqlstate.startswith("08"):
         return SourceLost(event.text, where="erp.slot", code=f"E-STREAM-{event.sqlstate}")
     if event.sqlstate == "42704":
@@ -278,5 +279,5 @@ def _server_error(event: ServerError) -> Exception:
             hint="The slot is older than the publication: drop the slot, then start anew (everything is compared).",
         )
     if event.sqlstate == "42501":
-        return SourceError(event.text, where="erp.replication_dsn", code="E-SOURCE-PRIVILEGE")
+        return SourceError(event.text, where=place, code="E-SOURCE-PRIVILEGE")
     return SourceLost(f"{event.text} ({event.sqlstate})", where="erp.slot", code=f"E-STREAM-{event.sqlstate}")

@@ -196,10 +196,13 @@ select (select system_identifier::text from pg_control_system()) as system_id,
 
 
 class SlotKeeper:
-    """One connection of the replicating role for slot statements and the canary. Not for queries of the mapping."""
+    """One connection of the replicating role for slot statements and the canary. Not for queries of the mapping.
 
-    def __init__(self, dsn: str, name: str, *, failover: bool = False) -> None:
-        self._dsn = dsn
+    `place` is the key of the configuration that gives `dsn`, for errors.
+    """
+
+    def __init__(self, dsn: str, name: str, *, place: str = "erp.replication_dsn", failover: bool = False) -> None:
+        self._dsn, self._place = dsn, place
         self.name = name
         self._failover = failover
         self._connection: asyncpg.Connection | None = None
@@ -221,7 +224,7 @@ class SlotKeeper:
                 },
             )
         except Exception as exc:
-            raise translate(exc, "erp.replication_dsn") from exc
+            raise translate(exc, self._place) from exc
 
     async def close(self) -> None:
         """Hang up; idempotent."""
@@ -240,7 +243,7 @@ class SlotKeeper:
             except (asyncio.CancelledError, GeneratorExit):
                 raise
             except Exception as exc:
-                raise translate(exc, "erp.replication_dsn") from exc
+                raise translate(exc, self._place) from exc
 
     async def server(self) -> Server:
         """Who answers. Raises SourceError for a standby, which cannot be read from."""
@@ -248,7 +251,7 @@ class SlotKeeper:
         if in_recovery:
             raise SourceError(
                 "the ERP database is a standby",
-                where="erp.dsn",
+                where=self._place,
                 code="E-SOURCE-STANDBY",
                 hint="Point the DSN at the primary, or name all hosts with target_session_attrs=read-write.",
             )

@@ -29,7 +29,7 @@ class Looks:
 
 
 def _keeper(config: Config) -> SlotKeeper:
-    return SlotKeeper(config.erp.replication_dsn.reveal(), config.slot_name())
+    return SlotKeeper(config.erp.replication_dsn.reveal(), config.slot_name(), place=config.erp.stream_place)
 
 
 async def send_canaries(config: Config, active: asyncio.Event) -> None:

@@ -70,7 +70,10 @@ class Source:
         self._streaming = streaming
         self._now = now
         self._keeper = SlotKeeper(
-            config.erp.replication_dsn.reveal(), config.slot_name(), failover=config.erp.failover_slot
+            config.erp.replication_dsn.reveal(),
+            config.slot_name(),
+            place=config.erp.stream_place,
+            failover=config.erp.failover_slot,
         )
         self._publication = config.erp.publication
         self._backoff = Backoff(base=0.25, cap=10.0)
@@ -150,7 +153,7 @@ class Source:
         self._state.execute("update source set gap = ?", (orjson.dumps(dataclasses.asdict(gap)).decode(),))
 
     async def _stream(self, start: Start) -> None:
-        stream = WalStream()
+        stream = WalStream(self._config.erp.stream_place)
         try:
             await stream.open(
                 self._config.erp.replication_dsn.reveal(), self._keeper.name, self._publication, start.lsn

@@ -36,9 +36,13 @@ _PAUSE_S = 0.001  # how long a busy socket may fill before it is read again
 
 
 class WalStream(asyncio.Protocol):
-    """One replication connection. `open`, then `read` until it raises SourceLost; `confirm` at any time."""
+    """One replication connection. `open`, then `read` until it raises SourceLost; `confirm` at any time.
 
-    def __init__(self) -> None:
+    `place` is the key of the configuration that gives the address, for errors.
+    """
+
+    def __init__(self, place: str = "erp.replication_dsn") -> None:
+        self.place = place
         self._connection: asyncpg.Connection | None = None
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
@@ -79,7 +83,7 @@ class WalStream(asyncio.Protocol):
                 },
             )
         except Exception as exc:
-            raise translate(exc, "erp.replication_dsn") from exc
+            raise translate(exc, self.place) from exc
         self._confirmed = self.confirmed = start
         self.received_at = time.monotonic()
         transport = cast("asyncio.Transport", self._connection._transport)
@@ -99,7 +103,7 @@ class WalStream(asyncio.Protocol):
         """What has arrived, at least one byte. Raises SourceLost when the connection is gone."""
         while not self._chunks:
             if self._lost is not None:
-                raise SourceLost(str(self._lost) or "the ERP closed the replication connection", where="erp.dsn")
+                raise SourceLost(str(self._lost) or "the ERP closed the replication connection", where=self.place)
             self._arrived.clear()
             await self._arrived.wait()
         chunk = self._chunks.popleft()

@@ -115,6 +115,11 @@ class Erp(Section):
         default=4, description="Most connections for queries, besides the stream."
     )
 
+    @property
+    def stream_place(self) -> str:
+        """The key that gives the stream's address: the one that was written."""
+        return "erp.replication_dsn" if "replication_dsn" in self.model_fields_set else "erp.dsn"
+
     @classmethod
     def rules(cls, raw: Raw, _info: ValidationInfo, /) -> Iterator[Finding]:
         if raw.get("options") and not raw.get("pack"):

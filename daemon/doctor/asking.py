@@ -146,8 +146,8 @@ async def slot_facts(keeper: SlotKeeper, position: Position | None) -> SlotFacts
     return SlotFacts(server, await keeper.slot(), position)
 
 
-async def replication_login(dsn: str) -> LinkFacts:
-    """Log in the way the stream does. Raises SourceLost or SourceError."""
+async def replication_login(dsn: str, place: str) -> LinkFacts:
+    """Log in the way the stream does, to the address at `place`. Raises SourceLost or SourceError."""
     try:
         # a session of its own: a walsender answers no questions
         connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "erpsyncd doctor"})
@@ -163,7 +163,7 @@ async def replication_login(dsn: str) -> LinkFacts:
         finally:
             connection.terminate()
     except Exception as exc:
-        raise translate(exc, "erp.replication_dsn") from exc
+        raise translate(exc, place) from exc
     return LinkFacts(tls, loopback)
 
 

@@ -137,14 +137,14 @@ class Visit:
             if findings is not None:  # else why not was told, and nothing is known
                 publication = await asking.publication_facts(erp, config.erp.publication, server.major)
                 self.say(judge_publication(config, publication, findings))
-        async with self.guarded("replication_login", "Check erp.replication_dsn, the role and pg_hba.conf."):
-            dsn = config.erp.replication_dsn
-            link = await asking.replication_login(dsn.reveal())
+        dsn, place = config.erp.replication_dsn, config.erp.stream_place
+        async with self.guarded("replication_login", f"Check {place}, the role and pg_hba.conf."):
+            link = await asking.replication_login(dsn.reveal(), place)
             self.say([good("replication_login", f"{dsn.redacted()} may stream")])
             if dsn != config.erp.dsn:
-                self.say(judge_tls(link, sslmode(dsn.reveal()), "erp.replication_dsn"))
+                self.say(judge_tls(link, sslmode(dsn.reveal()), place))
         slot: SlotFacts | None = None
-        keeper = SlotKeeper(config.erp.replication_dsn.reveal(), config.slot_name())
+        keeper = SlotKeeper(dsn.reveal(), config.slot_name(), place=place)
         try:
             async with self.guarded("slot"):
                 slot = await asking.slot_facts(keeper, position)

@@ -18,6 +18,7 @@ from tests.doubles.shop import Shop
 from tests.integration.harness import TOKEN, Daemon, erpsyncd
 from tests.integration.stage import SMALL_ERP, STOCK, mapped
 from tests.integration.test_reload import PRICE
+from tests.waiting import until
 
 SOON = 25.0
 """A refused start takes a second or two; this is for a machine that is busy."""
@@ -96,6 +97,40 @@ async def test_a_role_that_may_not_replicate_is_named(database: Database, tmp_pa
     try:
         dsn = database.cluster.dsn(database.name, role)
         await refused(tmp_path, for_stock(dsn, tmp_path), role, "REPLICATION", "E-SOURCE-PRIVILEGE")
+    finally:
+        await database.execute(f"drop owned by {role}; drop role {role}")
+
+
+@pytest.mark.parametrize("place", ["erp.dsn", "erp.replication_dsn"])
+async def test_a_login_of_the_stream_that_is_refused_is_told_at_the_key_that_was_written(
+    database: Database, tmp_path: Path, place: str
+) -> None:
+    await database.execute(SMALL_ERP)
+    role = f"streamer_{database.name}"
+    await database.execute(f"create role {role} login replication; grant select on item to {role}")
+    try:
+        async with Shop(token=TOKEN) as shop:
+            dsn = database.cluster.dsn(database.name, role)
+            text = mapped(dsn if place == "erp.dsn" else database.dsn, shop.url, tmp_path / "state.db", STOCK)
+            if place == "erp.replication_dsn":
+                text = text.replace("[state]", f'replication_dsn = "{dsn}"\n[state]', 1)
+            async with Daemon(tmp_path, text) as daemon:
+                await daemon.until_loaded()
+                await database.execute(
+                    f"alter role {role} nologin; select pg_terminate_backend(pid) from pg_stat_activity"
+                    f" where usename = '{role}'"
+                )
+
+                async def told() -> bool:
+                    return f"{place}: the ERP refused the login" in str(await daemon.status())
+
+                await until(told, within=SOON, what="the status names the key")
+            file = tmp_path / "config.toml"
+            file.write_text(text)
+            ended = await erpsyncd("doctor", "-c", file)
+            assert ended.code == 2
+            assert ("erp.replication_dsn" in ended.output) is (place == "erp.replication_dsn")
+            assert f"{place}: the ERP refused the login" in ended.output
     finally:
         await database.execute(f"drop owned by {role}; drop role {role}")
 

@@ -552,8 +552,10 @@ def test_the_slot_carries_the_databases_name_unless_given() -> None:
 
 def test_the_replication_dsn_defaults_to_the_dsn() -> None:
     assert good(GOOD).erp.replication_dsn == good(GOOD).erp.dsn
+    assert good(GOOD).erp.stream_place == "erp.dsn"
     other = good(GOOD.replace("[erp]", '[erp]\nreplication_dsn = { env = "R" }'), R="postgresql://r@direct/erp")
     assert str(other.erp.replication_dsn) == "postgresql://r@direct/erp"
+    assert other.erp.stream_place == "erp.replication_dsn"
 
 
 def test_credentials_come_from_systemd(tmp_path: Path) -> None:

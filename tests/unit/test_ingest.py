@@ -34,6 +34,7 @@ class Wire:
         self.pieces = list(pieces)
         self.confirmed: list[tuple[int, bool]] = []
         self.received_at = 0.0
+        self.place = "erp.dsn"
 
     async def read(self) -> bytes:
         if not self.pieces:
