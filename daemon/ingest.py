@@ -268,7 +268,7 @@ def _typed(rule: Rule, key_type: str) -> Rule:
 
 
 def _server_error(event: ServerError, place: str) -> Exception:
-    """What an error on the stream from the address at `place` means. 57P01 may be a lost slot: the next look at the slot tells."""
+    """What an error on the stream means, whose address stands at `place`. 57P01 may be a lost slot: the next look tells."""
     if event.sqlstate in ("55006", "57P01", "57P02", "57P03", "53300") or event.sqlstate.startswith("08"):
         return SourceLost(event.text, where="erp.slot", code=f"E-STREAM-{event.sqlstate}")
     if event.sqlstate == "42704":
