@@ -61,8 +61,6 @@ EVENTS: Final[dict[str, str]] = {
     "held": "A brake holds changes for an operator's decision; they keep ageing.",
     "state_failing": "The state file cannot be written; the log position stays where it is.",
     "state_back": "The state file can be written again.",
-    "paused": "An operator paused a store or an entity.",
-    "resumed": "A pause ended, by an operator or by its own time.",
     "entity_stopped": "An entity is stopped; the others go on.",
     "entity_resumed": "A stopped entity works again.",
     "failed": "Something unforeseen went wrong; the traceback is in `exception`.",

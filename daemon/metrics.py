@@ -67,7 +67,7 @@ REPORTED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "held_keys": ("Keys held by a brake for an operator's decision.", _QUEUE),
     "staleness_target_seconds": ("Configured staleness objective.", _QUEUE),
     "loaded": ("1 when the first load is done.", _QUEUE),
-    "entity_stopped": ("1 while the entity is stopped or paused.", _QUEUE),
+    "entity_stopped": ("1 while the entity is stopped.", _QUEUE),
 }
 """Every gauge that a report fills: help text and labels."""
 

@@ -57,7 +57,7 @@ class QueueView:
     quarantined: int = 0
     held: int = 0
     oldest_unapplied: Micros | None = None
-    """ERP commit time of the oldest change that is not acknowledged; quarantined, held and paused keys included."""
+    """ERP commit time of the oldest change that is not acknowledged; quarantined and held keys included."""
     loaded: bool = True
     """The first load is done."""
     load_progress: float | None = None
