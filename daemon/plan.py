@@ -57,7 +57,7 @@ class QueuePlan:
     unchanged: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("new", "changed", "removed"), 0))
     held_keys: int = 0
-    """Keys that the brake would hold for an operator."""
+    """Keys that the brake would hold for an operator if nothing counted in its window yet."""
     refused: dict[Key, str] = field(default_factory=dict)
     """Keys whose rows cannot be shown, with the reason; the first of them."""
     refused_keys: int = 0
@@ -79,7 +79,7 @@ class QueuePlan:
         if self.changes:
             text += f" ({kinds}), {self.calls} call{'s' if self.calls != 1 else ''}, {took}"
         if self.held_keys:
-            text += f", {self.held_keys} keys would be held by the brake"
+            text += f", {self.held_keys} keys would be held by the brake, its window taken as empty"
         return text + (f", {self.refused_keys} keys cannot be shown" if self.refused_keys else "")
 
     def as_json(self) -> dict[str, Any]:

@@ -474,6 +474,19 @@ async def test_a_plan_says_what_would_be_sent_and_writes_nothing(database: Datab
         assert "... and 2 more" in text.out
 
 
+async def test_a_plan_counts_what_the_brake_would_hold_from_an_empty_window_and_says_so(
+    database: Database, tmp_path: Path
+) -> None:
+    async with desk(database, tmp_path) as at:
+        await at.erp.execute("update reserve set quantity = 1000 where item_id <= 6")
+        await at.do("backfill", "stock")  # within the window, and the brake counts them
+        await at.erp.execute("update reserve set quantity = 1000 where item_id between 7 and 18")
+        said = await at.do("plan", "stock")
+        assert said.out.splitlines()[-1].endswith("2 keys would be held by the brake, its window taken as empty")
+        await at.do("backfill", "stock")
+        assert len((await at.do("held", "list", "stock", "--json")).json["keys"]) == 8
+
+
 async def test_a_plan_without_a_state_is_the_first_load(database: Database, tmp_path: Path) -> None:
     await database.execute(ERP)
     text = CONFIG.format(
