@@ -26,7 +26,10 @@ _LEAST_S: Final = 0.01
 
 
 class _Flow:
-    """So much a second, and `most` at once. One call may take more than there is, and leaves a debt."""
+    """So much a second, and `most` at once. One call may take more than there is, and leaves a debt.
+
+    No `TokenBucket`: that one knows two lanes and lets a call through at a time, whatever it weighs, at a rate that stays.
+    """
 
     def __init__(self, rate: float, most: float) -> None:
         self.rate, self._most = rate, most
@@ -57,7 +60,10 @@ class _Flow:
 
 
 class Tap:
-    """`free`: no job opens it, so that it is open by itself. `urgent`: it is of the fast lane, where bytes do not count."""
+    """`free`: no job opens it, so that it is open by itself. `urgent`: it is of the fast lane, where bytes have no rate.
+
+    Heavy keys are read few at a time in both lanes, for memory holds what was acknowledged until it is on disk.
+    """
 
     def __init__(self, *, free: bool, urgent: bool = False) -> None:
         self._free, self._urgent = free, urgent

@@ -182,7 +182,7 @@ async def test_the_bytes_of_a_job_are_fewer_while_the_fast_lane_has_work() -> No
     assert await asyncio.wait_for(waiting, 5)
 
 
-async def test_bytes_of_the_fast_lane_do_not_count() -> None:
+async def test_bytes_of_the_fast_lane_have_no_rate() -> None:
     tap = Tap(free=True, urgent=True)
     for _ in range(1000):
         assert await tap.take(10, CALL_BYTES)
@@ -203,7 +203,9 @@ async def test_the_heavier_keys_are_the_fewer_are_claimed_at_once() -> None:
     tap.weigh(1, [CALL_BYTES * 5])
     assert tap.room(500, 100) == 1
     urgent = Tap(free=True, urgent=True)
+    assert not urgent.heavy
     urgent.weigh(10, [CALL_BYTES // 10] * 10)
+    assert urgent.heavy
     assert urgent.room(500, 100) == 10
 
 
