@@ -83,6 +83,12 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
 
+    async def command(self, *words: str, within: float = LATEST) -> Ended:
+        """A command to this daemon, whose port may be one that the system chose."""
+        file = self.folder / "command.toml"
+        file.write_text(self.config.read_text().replace("127.0.0.1:0", self.url().removeprefix("http://")))
+        return await erpsyncd(*words, "-c", file, within=within)
+
     def command_line(self) -> str:
         """What anybody on the machine sees of it."""
         return Path(f"/proc/{self.pid}/cmdline").read_text()

@@ -151,7 +151,7 @@ def configured(dsn: str, url: str, state: Path, *, token: str = TOKEN) -> str:
     ).replace("brake = {", "brake = false #")
 
 
-BASE = """
+GROUND = """
 [erp]
 dsn = "{dsn}"
 canary = "1s"
@@ -160,7 +160,8 @@ canary = "1s"
 path = "{state}"
 [status]
 listen = "127.0.0.1:0"
-[store.main]
+"""
+SHOP = """[store.main]
 adapter = "http"
 url = "{url}"
 token = "{token}"
@@ -170,11 +171,17 @@ brake = false
 FAST = "rate = { per_second = 500 }\n"
 
 
+def grounded(dsn: str, state: Path, *, erp: str = "") -> str:
+    """A configuration without entities and stores, its status server on a port of its own: `erp` are lines of [erp]."""
+    return GROUND.format(dsn=dsn, state=state, erp=erp)
+
+
 def based(
     dsn: str, url: str, state: Path, entities: Iterable[str], *, erp: str = "", token: str = TOKEN, rate: str = FAST
 ) -> str:
     """A configuration without a mapping: `erp` are lines of [erp], and the last table is [store.main]."""
-    return BASE.format(dsn=dsn, url=url, state=state, erp=erp, token=token, entities=json.dumps(list(entities))) + rate
+    shop = SHOP.format(url=url, token=token, entities=json.dumps(list(entities)))
+    return grounded(dsn, state, erp=erp) + shop + rate
 
 
 def packed(

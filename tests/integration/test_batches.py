@@ -24,7 +24,7 @@ from daemon.backfill import SENT_PAGE
 from daemon.errors import EXIT_CONFIG
 from tests.conftest import Database
 from tests.doubles.shop import Hold, Retry
-from tests.integration.harness import LATEST, TOKEN, Daemon, erpsyncd
+from tests.integration.harness import LATEST, TOKEN, Daemon
 from tests.integration.stage import STOCK, Shop, Stage, lawful, mapped, sql_connection
 from tests.waiting import until
 
@@ -76,11 +76,7 @@ async def job(stage: Stage, name: str) -> dict[str, Any]:
 
 
 async def command(stage: Stage, *words: str) -> tuple[int, str]:
-    """A command to this daemon, whose port was chosen by the system."""
-    listen = stage.daemon.url().removeprefix("http://")
-    place = stage.daemon.folder / "command.toml"
-    place.write_text(stage.text.replace("127.0.0.1:0", listen))
-    ended = await erpsyncd("batch", *words, "-c", place)
+    ended = await stage.daemon.command("batch", *words)
     return ended.code, ended.output
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.conftest import Database
 from tests.doubles.vendure import Vendure
-from tests.integration.harness import LATEST, Daemon, erpsyncd
-from tests.integration.stage import sql_connection
+from tests.integration.harness import LATEST, Daemon
+from tests.integration.stage import grounded, sql_connection
 from tests.waiting import until
 
 TOKEN = "shop-secret"
@@ -30,14 +30,6 @@ create publication erpsyncd for table item, picture;
 """
 
 CONFIG = """
-[erp]
-dsn = "{dsn}"
-canary = "1s"
-[state]
-path = "{folder}/state.db"
-[status]
-listen = "{listen}"
-
 [entity.content]
 key_type = "bigint"
 sql = '''select i.id as key, i.sku, i.title, i.html as description_html, '{{}}'::json as attributes,
@@ -83,14 +75,8 @@ async def test_no_image_is_uploaded_twice_over_a_kill_in_a_first_load_and_one_in
         products = {f"A{n}": library.add(f"Product {n}") for n in range(1, KEYS + 1)}
         for sku, product in products.items():
             shop.variant(sku, product=product)
-        known = {"dsn": database.dsn, "folder": tmp_path, "url": shop.root, "token": TOKEN}
-        daemon = Daemon(tmp_path / "daemon", CONFIG.format(**known, listen="127.0.0.1:0"))
-
-        async def command(*words: str) -> tuple[int, str]:
-            place = tmp_path / "command.toml"
-            place.write_text(CONFIG.format(**known, listen=daemon.url().removeprefix("http://")))
-            ended = await erpsyncd("batch", *words, "-c", place, within=SENT)
-            return ended.code, ended.output
+        text = grounded(database.dsn, tmp_path / "state.db") + CONFIG.format(url=shop.root, token=TOKEN)
+        daemon = Daemon(tmp_path / "daemon", text)
 
         def wrong() -> list[str]:
             """Products that do not show their text and their two images, in order."""
@@ -113,7 +99,7 @@ async def test_no_image_is_uploaded_twice_over_a_kill_in_a_first_load_and_one_in
             assert len(library.files) == IMAGES
 
             calls = len(shop.calls)
-            assert (await command("run", "catalogue", "--no-wait"))[0] == 0
+            assert (await daemon.command("batch", "run", "catalogue", "--no-wait")).code == 0
             await until(lambda: len(shop.calls) > calls + 2, within=SENT, what="it is being sent again")
             await daemon.kill()
             await erp.execute("update picture set position = 1 - position where item_id = 7")
@@ -126,7 +112,7 @@ async def test_no_image_is_uploaded_twice_over_a_kill_in_a_first_load_and_one_in
                 return not any(one["running"] for one in jobs.values())
 
             await until(at_rest, within=SENT, every=0.1, what="the rebuild has ended")
-            assert (await command("run", "texts"))[0] == 0
+            assert (await daemon.command("batch", "run", "texts", within=SENT)).code == 0
             await until(lambda: not wrong(), within=LATEST, every=0.1, what="every product shows what the ERP says")
             assert len(library.files) == IMAGES
             assert not shop.overlaps

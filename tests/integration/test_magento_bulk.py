@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Database
 from tests.doubles.magento import MagentoShop
 from tests.integration.harness import Daemon
+from tests.integration.stage import STOCK, grounded
 from tests.waiting import until
 
 TOKEN = "shop-secret"
@@ -27,17 +28,6 @@ create publication erpsyncd for table item;
 """
 
 CONFIG = """
-[erp]
-dsn = "{dsn}"
-canary = "1s"
-[state]
-path = "{state}"
-[status]
-listen = "127.0.0.1:0"
-[entity.stock]
-sql = "select id as key, sku, on_hand as available from item where id = any($1)"
-all_keys = "select id from item where id > $1 order by id limit $2"
-watch = [{{ table = "item", key = "id" }}]
 [entity.price]
 lane = "batch"
 missing = "keep"
@@ -65,7 +55,7 @@ async def test_a_killed_daemon_s_open_bulk_overtakes_nothing(database: Database,
         shop.consumes = False
         erp = await asyncpg.connect(database.dsn)
         await erp.execute(ERP)
-        text = CONFIG.format(dsn=database.dsn, state=tmp_path / "state.db", url=shop.root, token=TOKEN)
+        text = grounded(database.dsn, tmp_path / "state.db") + STOCK + CONFIG.format(url=shop.root, token=TOKEN)
 
         def stocked(add: int) -> bool:
             return {key[0]: row["quantity"] for key, row in shop.stock.items()} == {

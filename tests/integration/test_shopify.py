@@ -10,14 +10,13 @@ import hashlib
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conftest import Database
 from tests.doubles.shopify import ShopifyShop
-from tests.integration.harness import LATEST, Daemon, erpsyncd
-from tests.integration.stage import sql_connection
+from tests.integration.harness import LATEST, Daemon
+from tests.integration.stage import STOCK, grounded, sql_connection
 from tests.waiting import until
 
 TOKEN = "shpat_secret"
@@ -32,18 +31,6 @@ create publication erpsyncd for table item, sale;
 """
 
 CONFIG = """
-[erp]
-dsn = "{dsn}"
-canary = "1s"
-[state]
-path = "{folder}/state.db"
-[status]
-listen = "{listen}"
-
-[entity.stock]
-sql = "select id as key, sku, on_hand as available from item where id = any($1)"
-all_keys = "select id from item where id > $1 order by id limit $2"
-watch = [{{ table = "item", key = "id" }}]
 [entity.order_status]
 missing = "keep"
 sql = '''select id as key, number as "order", status, case when parcel is null then '[]'::json else json_build_array(
@@ -93,14 +80,8 @@ async def test_a_shopify_shop_follows_the_erp_over_a_kill_in_a_bulk_operation(
         for number in range(1, KEYS + 1):
             shop.add(f"A{number}").levels["gid://shopify/Location/71"] = {"available": 0, "on_hand": 0}
         order = shop.add_order("#1001", {"A1": 5})
-        known: dict[str, Any] = {"dsn": database.dsn, "folder": tmp_path, "url": shop.root, "token": TOKEN}
-        daemon = Daemon(tmp_path / "daemon", CONFIG.format(**known, listen="127.0.0.1:0"))
-
-        async def command(*words: str) -> tuple[int, str]:
-            place = tmp_path / "command.toml"
-            place.write_text(CONFIG.format(**known, listen=daemon.url().removeprefix("http://")))
-            ended = await erpsyncd(*words, "-c", place, within=LATEST)
-            return ended.code, ended.output
+        text = grounded(database.dsn, tmp_path / "state.db") + STOCK
+        daemon = Daemon(tmp_path / "daemon", text + CONFIG.format(folder=tmp_path, url=shop.root, token=TOKEN))
 
         async def equal() -> bool:
             want = {row["sku"]: row["title"] for row in await erp.fetch("select sku, title from item")}
@@ -129,22 +110,22 @@ async def test_a_shopify_shop_follows_the_erp_over_a_kill_in_a_bulk_operation(
             await until(
                 lambda: [one.display for one in order.fulfilments] == ["DELIVERED"], within=LATEST, what="delivered"
             )
-            code, output = await command("batch", "run", "texts")
-            assert code == 0, output
+            ended = await daemon.command("batch", "run", "texts")
+            assert ended.code == 0, ended.output
             assert await equal()
             assert (len(shop.operations), shop.at_once) == (2, 1)
 
-            assert (await command("reconcile"))[0] == 0, "nothing differs"
+            assert (await daemon.command("reconcile")).code == 0, "nothing differs"
             product = shop.products[shop.by_sku("A3").product]
             product.texts["title"], product.media = "By hand", []
             order.fulfilments[0].tracking[0]["number"] = "X"
-            code, output = await command("reconcile", "content", "--json")
-            assert code == 1
-            assert [one["id"] for one in json.loads(output)["queues"][0]["documents"]] == ["A3|default"]
-            assert (await command("reconcile", "order_status", "--fix"))[0] == 1
-            assert (await command("reconcile", "content", "--fix"))[0] == 1
-            code, output = await command("batch", "run", "texts")
-            assert code == 0, output
+            ended = await daemon.command("reconcile", "content", "--json")
+            assert ended.code == 1
+            assert [one["id"] for one in json.loads(ended.output)["queues"][0]["documents"]] == ["A3|default"]
+            assert (await daemon.command("reconcile", "order_status", "--fix")).code == 1
+            assert (await daemon.command("reconcile", "content", "--fix")).code == 1
+            ended = await daemon.command("batch", "run", "texts")
+            assert ended.code == 0, ended.output
             await until(equal, within=LATEST, what="it is mended")
             await until(lambda: order.fulfilments[0].tracking[0]["number"] == "T1", within=LATEST, what="and the order")
             assert len(shop.files) == sum(name.endswith(".png") for name in shop.uploads) == PICTURED

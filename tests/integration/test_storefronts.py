@@ -15,6 +15,7 @@ from tests.conftest import Database
 from tests.doubles.magento import MagentoShop
 from tests.doubles.woocommerce import WooShop
 from tests.integration.harness import Daemon
+from tests.integration.stage import STOCK, grounded
 from tests.waiting import until
 
 TOKEN = "shop-secret"
@@ -29,18 +30,6 @@ create publication erpsyncd for table item, sale;
 """
 
 CONFIG = """
-[erp]
-dsn = "{dsn}"
-canary = "1s"
-[state]
-path = "{state}"
-[status]
-listen = "127.0.0.1:0"
-
-[entity.stock]
-sql = "select id as key, sku, on_hand as available from item where id = any($1)"
-all_keys = "select id from item where id > $1 order by id limit $2"
-watch = [{{ table = "item", key = "id" }}]
 [entity.price]
 missing = "keep"
 sql = "select id as key, sku, 'EUR' as currency, amount from item where id = any($1)"
@@ -83,9 +72,8 @@ async def test_two_storefronts_follow_the_erp(database: Database, tmp_path: Path
         theirs, order = woo.order(number="1"), magento.order("1", ("A1", 1))
         erp = await asyncpg.connect(database.dsn)
         await erp.execute(ERP)
-        text = CONFIG.format(
-            dsn=database.dsn, state=tmp_path / "state.db", woo=woo.root, magento=magento.root, token=TOKEN
-        )
+        shops = CONFIG.format(woo=woo.root, magento=magento.root, token=TOKEN)
+        text = grounded(database.dsn, tmp_path / "state.db") + STOCK + shops
 
         async def equal() -> bool:
             rows = await erp.fetch("select sku, on_hand, amount::text from item where sku = any($1)", skus)
