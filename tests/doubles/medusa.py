@@ -263,6 +263,8 @@ class Medusa(Orders, Server):
                 return {"order": _chosen(order, fields)}
             case ["fulfillments", id_, "cancel"]:
                 return {"fulfillment": _chosen(self.cancel_bare(id_), fields)}
+            case ["fulfillments", id_, "shipment"]:
+                return {"fulfillment": _chosen(self.ship_bare(id_, body), fields)}
             case ["reservations", *which]:
                 return {"reservation": _chosen(self.reserve(body, *which), fields)}
         raise Problem(404, "not_found", "no such thing")

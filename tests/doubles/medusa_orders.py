@@ -101,12 +101,22 @@ class Orders:
             raise Problem(400, "not_allowed", f"Not enough stock available for item {body['inventory_item_id']}")
         return self._keep(body["line_item_id"], body["inventory_item_id"], body["quantity"])
 
-    def cancel_bare(self, id_: str) -> Json:
-        """Cancel a fulfilment, whatever the lines of its order say."""
+    def _bare(self, id_: str) -> Json:
         held = {each["id"]: each for order in self.orders.values() for each in order["fulfillments"]}
         one = known(held, id_, "Fulfillment")
         if one["shipped_at"]:
             raise Problem(400, "not_allowed", f"Fulfillment with id {id_} already shipped")
+        return one
+
+    def ship_bare(self, id_: str, body: Json) -> Json:
+        """Ship a fulfilment, and leave the lines of its order alone."""
+        one = self._bare(id_)
+        one["labels"], one["shipped_at"] = only(body, {"labels"})["labels"], "2026-11-28T05:00:00.000Z"
+        return one
+
+    def cancel_bare(self, id_: str) -> Json:
+        """Cancel a fulfilment, whatever the lines of its order say."""
+        one = self._bare(id_)
         one["canceled_at"] = one["canceled_at"] or "2026-11-28T05:00:00.000Z"
         return one
 

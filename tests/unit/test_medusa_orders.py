@@ -412,3 +412,18 @@ async def test_a_half_whose_pieces_are_sold_is_told_with_what_is_to_do(
     assert "Not enough stock" in said.error
     assert "Raise the level there, then retry" in said.error
     assert half["canceled_at"] is None, "nothing was undone that cannot be made anew"
+
+
+async def test_a_fulfilment_that_the_lines_count_as_shipped_alone_is_shipped_by_itself(
+    shop: Medusa, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shop.order(("A", 2), ("B", 1))
+    half = shop.fulfil(order, ("A", 2), metadata={"erpsyncd_id": "OUT/1"})
+    order["items"][0]["detail"]["shipped_quantity"] = 2
+    one = patch(1, fulfilments=[sent("OUT/1", ("A", 2))])
+    assert (await outcome(store, one)).code == "E-STORE-BUSY"
+    monkeypatch.setattr("adapters.store.medusa.halves.PATIENCE_S", 0.0)
+    await taken(store, one)
+    assert half["shipped_at"]
+    assert (half["canceled_at"], len(order["fulfillments"])) == (None, 1)
+    assert order["items"][0]["detail"] == {"quantity": 2, "fulfilled_quantity": 2, "shipped_quantity": 2}

@@ -1,13 +1,13 @@
-"""Fulfilments of which a shop that was killed made a half: they hang on the order, and its lines do not count them.
+"""Fulfilments of which a shop that was killed made a half: the order's lines do not count them, or count them as shipped alone.
 
-Invariant: one is undone only after it was seen so for longer than any call lasts, since it may be in the making; and only after
-what is to leave the house is reserved for the order again, since Medusa fulfils nothing else.
+Invariant: one is mended only after it was seen so for longer than any call lasts, since it may be in the making. It is undone
+only after what is to leave the house is reserved for the order again, since Medusa fulfils nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -27,11 +27,18 @@ Pieces = Mapping[str, Decimal]
 
 
 def half_made(order: Record, pieces: Pieces) -> bool:
-    """Whether the order's lines count fewer pieces as fulfilled, and not shipped, than one fulfilment of it has."""
-    counted = {
-        item["id"]: _count(item, "fulfilled_quantity") - _count(item, "shipped_quantity") for item in _items(order)
-    }
-    return any(number > counted.get(id_, Decimal(0)) for id_, number in pieces.items())
+    """Whether the order's lines count fewer pieces as fulfilled, and not shipped, than a fulfilment has that was not."""
+    return not _fits(order, pieces, "fulfilled_quantity", "shipped_quantity")
+
+
+def counts_as_shipped(order: Record, pieces: Pieces) -> bool:
+    """Whether of a half-made fulfilment the lines count the shipment: there is no room to fulfil its pieces anew."""
+    return not _fits(order, pieces, "quantity", "fulfilled_quantity")
+
+
+def _fits(order: Record, pieces: Pieces, of: str, less: str) -> bool:
+    room = {item["id"]: _count(item, of) - _count(item, less) for item in _items(order)}
+    return all(number <= room.get(id_, Decimal(0)) for id_, number in pieces.items())
 
 
 class Halves:
@@ -44,15 +51,30 @@ class Halves:
 
     async def undo(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
         """Reserve its pieces anew and cancel it. Raises StoreError while it may be in the making, Refused for want of stock."""
+        id_ = self._ripe(fulfilment)
+        await self._reserve(order, fulfilment, pieces)
+        await self._api.post(f"fulfillments/{id_}/cancel", {}, "id")
+        del self._seen[id_]
+
+    async def ship(self, fulfilment: Record, labels: Sequence[Mapping[str, str]]) -> Record:
+        """The fulfilment, shipped by itself: the lines count that already. Raises StoreError while it may be in the making."""
+        id_ = self._ripe(fulfilment)
+        answer = await self._api.post(f"fulfillments/{id_}/shipment", {"labels": labels}, "id,shipped_at", adds=True)
+        shown = answer.get("fulfillment")
+        if not isinstance(shown, dict) or not shown.get("shipped_at"):
+            raise self._api.transport.wrong_shape("the fulfilment that was shipped")
+        del self._seen[id_]
+        return {**fulfilment, "shipped_at": shown["shipped_at"]}
+
+    def _ripe(self, fulfilment: Record) -> str:
+        """Its id. Raises StoreError for one that was not seen long enough."""
         id_, now = str(fulfilment["id"]), asyncio.get_running_loop().time()
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()  # they only wait longer
         if now - self._seen.setdefault(id_, now) < PATIENCE_S:
             words = f"shows the fulfilment {id_} and does not count its pieces yet"
             raise self._api.transport.error(answers.BUSY, Retry.LATER, words)
-        await self._reserve(order, fulfilment, pieces)
-        await self._api.post(f"fulfillments/{id_}/cancel", {}, "id")
-        del self._seen[id_]
+        return id_
 
     async def _reserve(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
         """All that the order's lines lack. The half may have ended their reservations, whole or in part."""

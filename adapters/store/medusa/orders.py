@@ -17,7 +17,7 @@ import orjson
 from adapters.store.loan import Memory
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.finder import Finder, metadata
-from adapters.store.medusa.halves import Halves, half_made
+from adapters.store.medusa.halves import Halves, counts_as_shipped, half_made
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop
 from adapters.store.medusa.single import each_alone
@@ -105,7 +105,7 @@ class Orders:
         for shipment in self._shipments(order, said, action):
             mine = self._mine(order, shipment)
             if mine is not None and not _is_gone(mine) and half_made(order, _lines(shipment, _held(order, mine))):
-                order = await self._fulfil(order, shipment, instead=mine)
+                order = await self._mended(order, shipment, mine)
                 mine = self._mine(order, shipment)
             elif mine is None:
                 order = await self._fulfil(order, shipment)
@@ -118,6 +118,13 @@ class Orders:
                 answer = await self._api.post(path, body, f"id,{_ITEMS},{_FULFILLMENTS}", adds=True)
                 order = {**order, **self._shown(answer, order)}
         return order
+
+    async def _mended(self, order: Record, shipment: Mapping[str, Any], half: Record) -> Record:
+        """The order, with what a shop that was killed left half made of a shipment's fulfilment whole."""
+        if not counts_as_shipped(order, _lines(shipment, _held(order, half))):
+            return await self._fulfil(order, shipment, instead=half)
+        whole = await self._halves.ship(half, self._labels(shipment))
+        return {**order, "fulfillments": [whole if each is half else each for each in order["fulfillments"]]}
 
     async def _fulfil(self, order: Record, shipment: Mapping[str, Any], instead: Record | None = None) -> Record:
         """The order with the fulfilment of a shipment, which is made `instead` of a half of it."""

@@ -200,18 +200,28 @@ class Medusa:
         assert said["type"] == "order", said
         return dict(said["order"])
 
-    async def halve(self, order: str, shipment: str) -> None:
-        """Make the fulfilment of a shipment, and leave it as a kill of the shop may: its order's lines do not count it."""
+    async def halve(self, order: str, shipment: str, *, shipped: bool) -> None:
+        """Make the fulfilment of a shipment, and leave it as a kill of the shop may: its order's lines do not count it, or they
+        count it as shipped already."""
         items = (await self.admin(f"orders/{order}", fields="items.id,items.detail.quantity"))["order"]["items"]
         rows = [{"id": item["id"], "quantity": item["detail"]["quantity"]} for item in items]
-        await self.admin(f"orders/{order}/fulfillments", {"items": rows, "metadata": {"erpsyncd_id": shipment}})
+        made = await self.admin(
+            f"orders/{order}/fulfillments",
+            {"items": rows, "metadata": {"erpsyncd_id": shipment}},
+            fields="fulfillments.id",
+        )
+        [fulfilment] = made["order"]["fulfillments"]
+        forget, which = (
+            """update order_item set fulfilled_quantity = 0, raw_fulfilled_quantity = '{"value": "0", "precision": 20}'
+                where order_id = $1""",
+            order,
+        )
+        if shipped:
+            await self.admin(f"orders/{order}/fulfillments/{fulfilment['id']}/shipments", {"items": rows})
+            forget, which = "update fulfillment set shipped_at = null where id = $1", fulfilment["id"]
         sql = await asyncpg.connect(self._settings["DATABASE_URL"])
         try:
-            await sql.execute(
-                """update order_item set fulfilled_quantity = 0, raw_fulfilled_quantity = '{"value": "0", "precision": 20}'
-                    where order_id = $1""",
-                order,
-            )
+            await sql.execute(forget, which)
         finally:
             await sql.close()
 

@@ -221,7 +221,8 @@ async def test_a_shop_that_is_killed_while_orders_ship_has_each_fulfilment_once(
     await at.nothing_waits()
     for order in orders:
         bought = await shop.bought(token, order)
-        assert (bought["fulfillment_status"], len(live(bought))) == ("delivered", 1)
+        # the order's own status may stay behind a kill between a delivery and its entry there
+        assert [bool(each["delivered_at"]) for each in live(bought)] == [True]
     # Medusa makes a fulfilment in several transactions: a kill between them leaves its level beside its reservations
     mended = await at.command("reconcile", "stock", "--fix")
     assert mended.code in (0, 1), mended.err
@@ -233,8 +234,9 @@ def live(bought: Answer) -> list[Answer]:
     return [each for each in bought["fulfillments"] if each["canceled_at"] is None]
 
 
-async def test_a_fulfilment_that_a_kill_left_half_made_is_made_anew(at: Scene) -> None:
-    """The order of the kill before meets this state now and then; here it is made by hand."""
+@pytest.mark.parametrize("shipped", [False, True])
+async def test_a_fulfilment_that_a_kill_left_half_made_becomes_whole(at: Scene, shipped: bool) -> None:
+    """The orders of the kill before meet this now and then; here it is made by hand."""
     shop, sku = medusa(at), "WID-BLU"
     token = await shop.log_in(TRADE)
     order = await shop.order(token, {sku: 2})
@@ -242,7 +244,7 @@ async def test_a_fulfilment_that_a_kill_left_half_made_is_made_anew(at: Scene) -
     [picking] = await odoo.take_in(at.erp, PARTNER[TRADE], web, [(sku, 2)])
     await at.agree("an order")
     [shipment] = (await at.truth())["order_status"][web]["fulfilments"]
-    await shop.halve(order["id"], shipment["id"])
+    await shop.halve(order["id"], shipment["id"], shipped=shipped)
     await odoo.ship(at.erp, picking)
 
     async def far() -> tuple[str, int]:
@@ -251,7 +253,7 @@ async def test_a_fulfilment_that_a_kill_left_half_made_is_made_anew(at: Scene) -
 
     await at.sees(far, ("delivered", 1))
     await at.nothing_waits()
-    mended = await at.command("reconcile", "stock", "--fix")  # the pieces left the level twice
+    mended = await at.command("reconcile", "stock", "--fix")  # one that is made anew took its pieces off twice
     assert mended.code in (0, 1), mended.err
     await at.agree("the comparison")
 
