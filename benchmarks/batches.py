@@ -7,20 +7,25 @@ highest resident set.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from adapters.store import http
+from adapters.store.base import StoreSettings
 from benchmarks import ground
 from daemon.demo.embedded import Cluster
+from daemon.model import Limits
 
 CONTENT_SQL = (
     "select i.id as key, i.sku, d.html as description_html, "
@@ -83,6 +88,7 @@ async def catalogue(
             whole = await _part(connection, one, one, None)
             one.start()
             rest = await _killed(one)
+            await _compare(connection, url, products)
         await connection.close()
     p99 = {name: statistics.median(part.p99 for part in parts) for name, parts in found.items()}
     return {
@@ -172,6 +178,30 @@ async def _killed(daemon: ground.Daemon) -> int:
     report = await daemon.until(ground.loaded)
     assert report["batches"]["catalogue"]["result"] == "done"
     return int(report["batches"]["catalogue"]["rows"])
+
+
+async def _compare(connection: asyncpg.Connection, url: str, products: int) -> None:
+    """Every product shows its text and its images. AssertionError for the first that does not."""
+    said = {str(row["sku"]): (row["text"], json.loads(row["images"])) async for row in _rows(connection)}
+    assert len(said) == products
+    shop = http.create(StoreSettings("shop", url, "bench", 60.0, Limits()))
+    await shop.open()
+    try:
+        async for _, fields in shop.scan("content"):
+            text = hashlib.sha256(str(fields["description_html"]).encode()).hexdigest()
+            assert (text, fields["images"]) == said.pop(str(fields["sku"])), fields["sku"]
+    finally:
+        await shop.close()
+    assert not said, f"{len(said)} products show nothing"
+
+
+async def _rows(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Record]:
+    """SKU, hash of the text and images of every product, as the mapping's own SQL gives them."""
+    every = CONTENT_SQL.replace("where i.id = any($1)", "")
+    sql = f"select sku, images, encode(sha256(convert_to(description_html, 'UTF8')), 'hex') as text from ({every}) d"
+    async with connection.transaction():
+        async for row in connection.cursor(sql, timeout=600):
+            yield row
 
 
 async def extracts(rows: int = 5_000_000) -> dict[str, Any]:
