@@ -6,7 +6,8 @@ Invariant: what is asserted is what the storefront's own APIs show, against the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,6 +110,21 @@ class Scene:
 
     async def start_shop(self) -> None:
         await asyncio.to_thread(self.shop.server.start)
+
+    @asynccontextmanager
+    async def killed_at_work(self, entity: str) -> AsyncIterator[None]:
+        """The shop is killed while it has calls for this entity, and is away for the body; then it shows the truth."""
+
+        async def at_work() -> bool:
+            return bool((await self.daemon.queue(entity))["claimed"])
+
+        await self.sees(at_work, True)
+        await self.kill_shop()
+        yield
+        await self.start_shop()
+        await self.daemon.until_event("store_back", within=120)
+        await self.agree("the shop came back")
+        await self.nothing_waits()
 
     def tail(self, lines: int = 20) -> str:
         return "\n".join(self.daemon.output().splitlines()[-lines:])

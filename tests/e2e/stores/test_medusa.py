@@ -325,19 +325,10 @@ async def test_one_poison_row_in_a_batch_holds_no_other(at: Scene) -> None:
 
 async def test_a_shop_that_is_killed_at_work_and_comes_back_shows_the_truth(at: Scene) -> None:
     await at.erp.execute("update product_template set list_price = list_price + 2")
-
-    async def at_work() -> bool:
-        return bool((await at.daemon.queue("price"))["claimed"])
-
-    await at.sees(at_work, True)
-    await at.kill_shop()
-    await at.erp.execute("update stock_quant set quantity = quantity + 10 where location_id = $1", odoo.STOCK)
-    await at.daemon.until_event("store_lost")
-    await at.erp.execute("update product_template set list_price = list_price + 0.5")
-    await at.start_shop()
-    await at.daemon.until_event("store_back", within=120)
-    await at.agree("the shop came back")
-    await at.nothing_waits()
+    async with at.killed_at_work("price"):
+        await at.erp.execute("update stock_quant set quantity = quantity + 10 where location_id = $1", odoo.STOCK)
+        await at.daemon.until_event("store_lost")
+        await at.erp.execute("update product_template set list_price = list_price + 0.5")
 
 
 async def test_reconcile_finds_and_mends_what_a_person_changed_in_the_shop(at: Scene) -> None:
