@@ -48,7 +48,7 @@ class Reserve:
         with contextlib.suppress(OSError):  # no room, or no right: then `write` says so when it matters
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             ops = self._read()
-            os.posix_fallocate(self._fd, 0, self._size)
+            self._take_place()
         return ops
 
     def write(self, ops: Sequence[Op]) -> None:
@@ -64,7 +64,7 @@ class Reserve:
             raise OSError(errno.ENOSPC, "the reserve is full")
         if os.pwrite(self._fd, data, self._end) != len(data):
             raise OSError(errno.ENOSPC, "the disk took a part only")
-        os.fdatasync(self._fd)
+        getattr(os, "fdatasync", os.fsync)(self._fd)  # some systems know the latter alone
         self._end += len(data) - _RECORD.size
 
     def void(self, token: str) -> None:
@@ -77,6 +77,12 @@ class Reserve:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _take_place(self) -> None:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._fd, 0, self._size)
+        elif (there := os.fstat(self._fd).st_size) < self._size:
+            os.pwrite(self._fd, bytes(self._size - there), there)
 
     @property
     def _head(self) -> bytes:

@@ -182,7 +182,7 @@ class WalStream(asyncio.Protocol):
         if self._reading and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
             self._reading = False
-            if self._socket is not None and self._socket.family != socket.AF_UNIX:
+            if self._socket is not None and self._socket.family != socket.AF_UNIX and hasattr(socket, "TCP_QUICKACK"):
                 # unread bytes are acknowledged at once: else a server that has sent some ten packets waits until we read
                 with contextlib.suppress(OSError):
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

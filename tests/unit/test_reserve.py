@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -86,6 +87,21 @@ def test_a_place_that_cannot_be_had_is_told_at_the_first_write(tmp_path: Path) -
     with pytest.raises(OSError, match="Bad file"):
         made.write(OPS)
     made.close()
+
+
+def test_where_the_system_has_no_call_for_it_the_place_is_taken_by_writing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("posix_fallocate", "fdatasync"):
+        monkeypatch.delattr(os, name)
+    made, _ = reserve(path, size=1 << 16)
+    assert path.stat().st_blocks * 512 >= 1 << 16
+    made.write(OPS)
+    again, found = reserve(path, size=1 << 16)
+    assert found == OPS
+    assert path.stat().st_size == 1 << 16
+    again.write(MORE)
+    assert reserve(path)[1] == [*OPS, *MORE]
 
 
 @pytest.fixture
