@@ -222,20 +222,23 @@ def plan(
     entity: EntityArgument = None,
     store: StoreOption = None,
     limit: Annotated[int, typer.Option("--limit", help="Changes shown one by one.", min=0, max=1000)] = 20,
+    local: Annotated[bool, typer.Option("--local", help="By this file, whatever a running daemon goes by.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What would be sent if everything were compared now. Writes nothing, with a running daemon or without one."""
     chosen = _chosen(config, entity, store, None)
     try:
-        run = chosen.call("POST", "/api/plan", chosen.body(limit=limit))
+        run = None if local else chosen.call("POST", "/api/plan", chosen.body(limit=limit))
     except client.Unreachable:
+        run = None
+    if run is not None:
+        queues = _run_to_end(chosen, "keys read", run, "keys", "")["queues"]
+    else:
         from daemon.plan_offline import plan_offline
 
         whole = configuration.load(configuration.find_config(config))
         queues = plan_offline(whole, chosen_queues(chosen.config, store, entity), limit)
-    else:
-        queues = _run_to_end(chosen, "keys read", run, "keys", "")["queues"]
     if as_json:
         _print_json({"queues": queues})
     else:

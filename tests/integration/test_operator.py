@@ -474,6 +474,22 @@ async def test_a_plan_says_what_would_be_sent_and_writes_nothing(database: Datab
         assert "... and 2 more" in text.out
 
 
+async def test_a_plan_shows_another_mapping_beside_the_daemon_and_not_by_the_one_in_force(
+    database: Database, tmp_path: Path
+) -> None:
+    async with desk(database, tmp_path) as at:
+        new = Daemon(
+            tmp_path, at.daemon.config.read_text().replace("on_hand - quantity", "on_hand - quantity - 1"), name="new"
+        )
+        beside = Desk(at.erp, at.shop, new)
+        await at.quiet()
+        in_force = await beside.do("plan", "stock", "--json")
+        assert in_force.json["queues"][0]["changes"] == 0
+        local = await beside.do("plan", "stock", "--local", "--json")
+        assert local.json["queues"][0]["changes"] == ITEMS
+        assert at.stock("A001|default") == 101
+
+
 async def test_a_plan_counts_what_the_brake_would_hold_from_an_empty_window_and_says_so(
     database: Database, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import typer
 
 from daemon import cli, log
+from daemon import config as configuration
+from daemon.gate import refusals
 from daemon.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +125,59 @@ def test_a_document_promises_no_command_that_is_not_there(document: Path) -> Non
     if document.suffix != ".md":
         called = {word for line in lines for word in re.findall(r"(?:^#\s+|`)erpsyncd ([a-z]+)\b", line)}
     assert called - first - COMING == set()
+
+
+# Configurations ------------------------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "stock": "sku, available",
+    "price": "sku, currency, amount",
+    "credit": 'customer, currency, "limit", balance, available, hold',
+    "order_status": 'number as "order", status',
+    "content": "sku, title",
+}
+SHOWN = [
+    (path, block)
+    for path in DOCUMENTS
+    if path.name.startswith(("store-", "erp-"))
+    for block in re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    if tomllib.loads(block).keys() & {"store", "erp"}
+]
+
+
+def completed(text: str) -> str:
+    """What a page shows of a configuration, with the least beside it that makes it whole."""
+    given = tomllib.loads(text)
+    if "store" not in given:
+        text += '\n[store.main]\nadapter = "http"\nurl = "https://shop.example/api"\nentities = ["stock"]\n'
+    if "erp" in given:  # its pack brings the entities
+        return text
+    text += '\n[erp]\ndsn = "postgresql://reader@db/erp"\n'
+    for entity in sorted({entity for store in given["store"].values() for entity in store["entities"]}):
+        text += f"""
+[entity.{entity}]
+sql = '''select id as key, {COLUMNS[entity]} from t where id = any($1)'''
+all_keys = "select id from t where id > $1 order by id limit $2"
+watch = [{{ table = "t", key = "id" }}]
+"""
+    return text
+
+
+@pytest.mark.parametrize(("document", "block"), SHOWN, ids=lambda one: one.name if isinstance(one, Path) else "")
+def test_a_configuration_that_a_page_shows_is_good(
+    document: Path, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for name in re.findall(r'credential = "([^"]+)"', block):
+        (tmp_path / name).write_text("postgresql://reader@db/erp" if "dsn" in name else "a-token")
+    file = tmp_path / "config.toml"
+    file.write_text(completed(block))
+    assert [str(problem) for problem in configuration.check(file, refused=refusals)] == []
+
+
+def test_every_page_of_a_store_and_of_a_pack_shows_one() -> None:
+    pages = {path for path in DOCUMENTS if path.name.startswith(("store-", "erp-"))}
+    assert pages == {path for path, _ in SHOWN}
 
 
 # Metrics and events --------------------------------------------------------------------------------------------------
