@@ -72,6 +72,7 @@ class Wire:
     """A connection that brings these bytes and is then cut."""
 
     received_at = 0.0
+    place = "erp.dsn"
 
     def __init__(self, content: bytes) -> None:
         self.content = [content]
