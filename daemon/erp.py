@@ -20,6 +20,7 @@ from typing import Any
 import asyncpg
 
 from daemon.errors import ErpsyncError, MappingError, SourceError, SourceLost
+from daemon.keytypes import BIGINT
 from daemon.model import Key, Micros, Snapshot
 
 SMALLEST: dict[str, Key] = {
@@ -316,12 +317,12 @@ class Erp:
 
     async def keys(self, where: str, sql: str, values: Sequence[Key]) -> set[Key]:
         """The keys that a watch's query gives for column values; NULLs are left out."""
-        return plain_keys(await self.fetch(where, sql, values))
+        return plain_keys(await self.fetch(where, sql, values), where)
 
     async def page(self, where: str, sql: str, after: Key, limit: int) -> list[Key]:
         """The next page of all keys."""
         rows = await self.fetch(where, sql, after, limit)
-        return [plain_key(row[0]) for row in rows]
+        return [plain_key(row[0], where) for row in rows]
 
     async def clock(self) -> Clock:
         """Both clocks at one moment."""
@@ -332,14 +333,21 @@ class Erp:
         return Clock(erp, (before + after) // 2000, (after - before) / 1e9)
 
 
-def plain_key(value: Any) -> Key:
-    """A key as the dirty set holds it; a numeric without a fraction is a whole number."""
+def plain_key(value: Any, where: str) -> Key:
+    """A key as the dirty set holds it, from the query at `where`. Raises SourceError for a numeric that cannot be one."""
     if type(value) is int or type(value) is str:
         return value
-    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-        return int(value)
-    return str(value)
+    if not isinstance(value, Decimal):
+        return str(value)
+    if not value.is_finite() or value != value.to_integral_value() or int(value) not in BIGINT:
+        raise SourceError(
+            f"the query gives the key {value:.30}, which is no whole number within bigint",
+            where=where,
+            code="E-KEY-TYPE",
+            hint='Leave it out; or make the keys text by key_type = "text" and casts.',
+        )
+    return int(value)
 
 
-def plain_keys(rows: Sequence[asyncpg.Record]) -> set[Key]:
-    return {plain_key(row[0]) for row in rows if row[0] is not None}
+def plain_keys(rows: Sequence[asyncpg.Record], where: str) -> set[Key]:
+    return {plain_key(row[0], where) for row in rows if row[0] is not None}

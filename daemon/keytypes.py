@@ -12,6 +12,8 @@ _INTEGERS: Final = frozenset({"int2", "int4", "int8"})
 _NUMBERS: Final = _INTEGERS | {"numeric"}
 _WORDS: Final = frozenset({"text", "varchar", "bpchar", "name", "citext"})
 
+BIGINT: Final = range(-(2**63), 2**63)
+"""Numbers that can be keys: what the state file holds exactly."""
 WATCHED: Final[dict[str, frozenset[str]]] = {
     "bigint": _NUMBERS,
     "integer": frozenset({"int2", "int4"}),

@@ -106,7 +106,7 @@ class Poller:
             now: dt.datetime = await connection.fetchval("select clock_timestamp()")
             start = last - dt.timedelta(seconds=self._rule.overlap)
             rows = await connection.fetch(self._rule.keys, start, now)
-        keys = plain_keys(rows)
+        keys = plain_keys(rows, self.where)
         if keys:
             # somewhere in the window: its beginning is the honest age
             self._marker.mark(self.entity, keys, _micros(last))

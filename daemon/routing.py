@@ -6,12 +6,14 @@ up in the row index, never guessed and never dropped. Pure: it is told what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from daemon.errors import DecodeError
+from daemon.keytypes import BIGINT
 from daemon.model import Key, QueueName
 
+_NUMBERS = ("bigint", "integer")
 LOOKUP = ""
 """Store name of lookup queues: marks in them are column values whose keys a query gives."""
 
@@ -81,19 +83,10 @@ class Router:
         return wants, [rule for rules in by_column.values() for rule in rules]
 
 
-def converter(key_type: str) -> Callable[[bytes], Key]:
-    """How a column's text in the stream becomes a key of this type."""
-    return int if key_type in ("bigint", "integer") else _as_text
-
-
-def _as_text(raw: bytes) -> str:
-    return raw.decode("utf-8")
-
-
 def convert(values: Iterable[bytes], rule: Rule) -> set[Key]:
     """Column values as keys. Raises DecodeError naming the watch when a value is not of the key's type."""
     try:
-        return set(map(converter(rule.key_type), values))
+        return _whole(values) if rule.key_type in _NUMBERS else {value.decode("utf-8") for value in values}
     except ValueError as exc:
         raise DecodeError(
             f"column {rule.column} of {rule.table} holds a value that is no {rule.key_type}",
@@ -101,3 +94,10 @@ def convert(values: Iterable[bytes], rule: Rule) -> set[Key]:
             code="E-KEY-TYPE",
             hint=f"Give entity.{rule.entity}.key_type the column's type.",
         ) from exc
+
+
+def _whole(values: Iterable[bytes]) -> set[Key]:
+    keys: set[Key] = set(map(int, values))
+    if keys and (min(keys) not in BIGINT or max(keys) not in BIGINT):  # of a numeric column
+        raise ValueError("beyond bigint")
+    return keys

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from daemon.erp import plain_key
+from daemon.errors import SourceError
 from daemon.keytypes import WATCHED, misfit
 
 
@@ -31,3 +35,16 @@ def test_of_types_that_are_not_known_nothing_is_said(key_type: str) -> None:
 def test_a_misfit_names_both_types() -> None:
     assert misfit("bigint", "int8", "text") == "the query gives keys of type text, the entity's key_type is bigint"
     assert misfit("uuid", "int8", "uuid") == "the query compares its $1 with type int8, the entity's key_type is uuid"
+
+
+@pytest.mark.parametrize("value", ["9223372036854775807", "-9223372036854775808", "7", "7.00"])
+def test_a_numeric_without_a_fraction_is_a_whole_key(value: str) -> None:
+    key = plain_key(Decimal(value), "entity.stock.all_keys")
+    assert (key, type(key)) == (int(Decimal(value)), int)
+
+
+@pytest.mark.parametrize("value", ["9223372036854775808", "7.5", "NaN", "Infinity", "1e400"])
+def test_a_numeric_that_the_state_cannot_hold_exactly_is_no_key(value: str) -> None:
+    with pytest.raises(SourceError, match=r"no whole number within bigint") as refused:
+        plain_key(Decimal(value), "entity.stock.all_keys")
+    assert (refused.value.code, refused.value.where) == ("E-KEY-TYPE", "entity.stock.all_keys")

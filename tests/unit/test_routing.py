@@ -88,7 +88,10 @@ def test_a_value_of_the_log_becomes_the_key_that_the_sql_will_give(
     assert convert(raw, rule(key_type=key_type)) == keys
 
 
-@pytest.mark.parametrize(("key_type", "raw"), [("bigint", b"12.5"), ("integer", b"abc"), ("text", b"\xff\xfe")])
+@pytest.mark.parametrize(
+    ("key_type", "raw"),
+    [("bigint", b"12.5"), ("bigint", b"9223372036854775808"), ("integer", b"abc"), ("text", b"\xff\xfe")],
+)
 def test_a_value_that_is_no_key_is_refused_with_its_place(key_type: str, raw: bytes) -> None:
     with pytest.raises(DecodeError, match=r"entity\.stock\.watch\.0.*column id of public\.item") as refused:
         convert({raw}, rule(key_type=key_type))
