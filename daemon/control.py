@@ -133,6 +133,7 @@ class Control:
     async def _batch_run(self, request: web.Request) -> web.Response:
         job = self._operations.board.job(request.match_info["job"])
         job.start()
+        await job.secured()
         return answer(job.as_json())
 
     async def _batch_cancel(self, request: web.Request) -> web.Response:

@@ -43,7 +43,8 @@ class Job(ABC):
         self._told = told
         self._wake = asyncio.Event()
         self._cancelled = asyncio.Event()
-        self._wanted = False
+        self._asked: Run | None = None
+        """A run that was asked for, and that the job did not look at yet."""
         now = clock()
         mark = records.mark(self.name)
         self._last, self._high = mark or (now, None)
@@ -63,19 +64,22 @@ class Job(ABC):
     # -- the operator
 
     def start(self) -> None:
-        """Begin a run now, whatever the schedule says. Raises BusyError."""
-        if self.open is not None or self._wanted:
+        """Begin a run now, whatever the schedule says; see `secured`. Raises BusyError."""
+        if self.open is not None or self._asked is not None:
             raise BusyError(
                 f"job {self.name} is running already", hint=f"Wait for its end, or: erpsyncd batch cancel {self.name}"
             )
-        self._wanted = True
+        self._asked = self._begin(asked=True, planned=self._clock())
         self._wake.set()
+
+    async def secured(self) -> None:
+        """Wait until a run that was begun is taken up even after a crash."""
+        await self._records.secured()
 
     def cancel(self) -> bool:
         """End the run that is open; False when there is none. What it has done stays done."""
-        if self.open is None and not self._wanted:
+        if self.open is None and self._asked is None:
             return False
-        self._wanted = False
         self._cancelled.set()
         return True
 
@@ -93,7 +97,7 @@ class Job(ABC):
             "schedule": self.batch.schedule or (format_seconds(self.batch.every) if self.batch.every else ""),
             "timezone": self.batch.timezone,
             "window": str(self.batch.window) if self.batch.window is not None else "",
-            "running": self.open is not None or self._wanted,
+            "running": self.open is not None or self._asked is not None,
             "waits_for": self.waits_for,
             "next_run": None if coming is None else coming.timestamp(),
             "last": newest.as_json() if newest is not None else None,
@@ -107,7 +111,7 @@ class Job(ABC):
         """The same, in brief."""
         newest = self.history[0] if self.history else None
         ended = next((run for run in self.history if run.result is not Result.RUNNING), None)
-        running = self.open is not None or self._wanted
+        running = self.open is not None or self._asked is not None
         done, total = self.progress() if self.open is not None else (0, None)
         now = moment(self._clock())
         coming = (
@@ -160,9 +164,9 @@ class Job(ABC):
     def _due(self) -> Run | None:
         now = self._clock()
         self._wake.clear()
-        if self._wanted:
-            self._wanted = False
-            return self._begin(asked=True, planned=now)
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            return asked
         self._cancelled.clear()
         at = moment(now)
         last = timetable.trusted(moment(self._last), at)

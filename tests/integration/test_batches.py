@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -194,6 +195,25 @@ async def test_a_kill_in_the_middle_of_a_run_leaves_it_to_the_next_process(datab
         assert last["result"] == "done"
         await stage.equal()
         lawful(stage.shop)
+
+
+async def test_a_run_that_was_accepted_is_made_though_a_kill_comes_with_the_answer(
+    database: Database, tmp_path: Path
+) -> None:
+    async with stage_of(database, tmp_path, SELDOM) as stage:
+        await at_rest(stage, "texts")
+        before = len(stage.shop.writes("content"))
+        for _ in range(3):
+            async with aiohttp.ClientSession(stage.daemon.url()) as session:
+                async with session.post("/api/batches/catalogue", headers={"X-Erpsyncd": "1"}) as answer:
+                    assert answer.status == 200
+                await stage.daemon.kill()
+            await stage.daemon.start()
+            await stage.daemon.until_event("ready")
+            last = (await at_rest(stage, "catalogue"))["last"]
+            assert (last["result"], last["rows"]) == ("done", KEYS)
+        assert sum(len(call.ids) for call in stage.shop.writes("content")[before:]) >= 3 * KEYS
+        await stage.equal()
 
 
 async def test_a_rebuild_sends_every_document_again_and_goes_on_after_a_kill(
