@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
 from pathlib import Path
@@ -23,9 +24,12 @@ from daemon.errors import EXIT_DONE, EXIT_FAILED, ErpsyncError, SourceLost
 from daemon.preflight import examine
 from daemon.sdnotify import Notifier
 
+_COLLECT = (10_000, 10, 10)  # new objects before a search for cycles: there are few, and everything waits for a search
+
 
 def run(path: Path, config: Config) -> int:
     """Serve until a signal ends it; returns the exit code."""
+    gc.set_threshold(*_COLLECT)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_main(path, config))
 
