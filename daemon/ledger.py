@@ -17,9 +17,10 @@ CACHE = 20_000
 CACHE_BYTES = 64 << 20
 """Most bytes of documents in memory, beside those that the disk does not have yet."""
 
-_ACK = """insert or replace into acked (queue, key, id, version, body, at)
+_ACK = """insert into acked (queue, key, id, version, body, at)
 select ?1, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-    json_extract(value, '$[3]'), ?2 from json_each(?3)"""
+    json_extract(value, '$[3]'), ?2 from json_each(?3) where true
+on conflict do update set version = excluded.version, body = excluded.body, at = excluded.at"""
 _ACK_ONE = """insert into acked (queue, key, id, version, body, at) values (?, ?, ?, ?, ?, ?)
 on conflict do update set version = excluded.version, body = excluded.body, at = excluded.at"""
 _AGAIN = "update acked set version = ?, at = ? where queue = ? and key = ? and id = ?"
@@ -96,9 +97,10 @@ class Ledger:
         known: Mapping[Key, KeyDocuments],
         acks: Mapping[Key, Iterable[tuple[str, int, bytes | None]]],
         at: Micros,
-    ) -> None:
+    ) -> int:
         """Remember acknowledged documents: (id, version, body) by key, `body` None for a removed one. `known` is what
-        `lookup` gave for these keys; it is brought up to date and kept until the disk has it."""
+        `lookup` gave for these keys; it is brought up to date and kept until the disk has it. Returns the number of the
+        state file's operation with which it does, 0 where there is nothing to remember."""
         rows: list[tuple[Key, str, int, str | None]] = []
         touched: list[Key] = []
         append = self._state.append
@@ -116,13 +118,14 @@ class Ledger:
                 self._keep((queue, key), mine)
                 touched.append(key)
         if not touched:
-            return
+            return 0
         if rows:
             append(_ACK, queue, at, json_list(rows))
         for key in touched:
             name = queue, key
             self._unflushed.append((self._state.appended, name))
             self._pinned[name] = self._pinned.get(name, 0) + 1
+        return self._state.appended
 
     async def owners(self, queue: int, ids: Collection[str]) -> dict[str, set[Key]]:
         """Which keys have these documents in the store at present."""

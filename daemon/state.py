@@ -15,8 +15,10 @@ import os
 import secrets
 import sqlite3
 import threading
+from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +83,7 @@ class StateFile:
         self._aside = 0  # sequence number of the newest operation that is in the reserve
         self._setting_aside = asyncio.Lock()
         self._committed = 0  # as `flushed`, for the writing thread
+        self._under_way = 0  # sequence number of the newest operation that is being written
         self.problem = ""
         """Why writing fails at the moment; empty when it does not."""
 
@@ -228,17 +231,26 @@ class StateFile:
             return
         await self._waiter()
 
-    def _waiter(self) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((self.appended, waiter))
+    def hasten(self) -> None:
+        """Write what was appended so far now, for somebody will wait for it."""
         self._haste.set()
+
+    def _waiter(self, upto: int | None = None) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        upto = self.appended if upto is None else upto
+        insort(self._waiters, (upto, waiter), key=itemgetter(0))
+        if upto > self._under_way:
+            self._haste.set()
         return waiter
 
-    async def secured(self) -> None:
-        """Wait until everything appended so far is on disk: set aside where the file takes nothing at the moment."""
-        upto = self.appended
-        if self.flushed < upto and not self.problem:
-            waiter = self._waiter()
+    async def secured(self, upto: int | None = None) -> None:
+        """Wait until everything appended so far, or up to this operation, is on disk: set aside where the file takes nothing
+        at the moment."""
+        upto = self.appended if upto is None else upto
+        if self.flushed >= upto:
+            return
+        if not self.problem:
+            waiter = self._waiter(upto)
             self._hasty.add(waiter)
             waiter.add_done_callback(self._hasty.discard)
             await waiter
@@ -289,7 +301,7 @@ class StateFile:
         self._wake.clear()
         self._haste.clear()
         ops, position, epoch = self._ops[:], self._position, self._epoch
-        upto = self.flushed + len(ops)
+        self._under_way = upto = self.flushed + len(ops)
         write = asyncio.get_running_loop().run_in_executor(
             self._write_thread, self._write, ops, position, self._commit, epoch, upto
         )

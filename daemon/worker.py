@@ -33,7 +33,7 @@ from daemon.truth import read_claimed
 from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
-_BUSY_S, _LINGER_S = 0.010, 0.007  # re-reads that follow within the first are at least the second apart
+_BUSY_S, _LINGER_S = 0.012, 0.009  # re-reads that follow within the first are at least the second apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S, _STOPPED_RETRY_S = 1.0, 2.0
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
@@ -108,7 +108,9 @@ class Worker:
                     if draining.is_set():
                         break
                     await self._linger()
-                    for unit in await self._gather():
+                    units = await self._gather()
+                    self._flights.decided(key for unit in units for key in unit.claims)
+                    for unit in units:
                         await self._room.acquire()
                         calls.create_task(self._send(unit), name=f"send {self.name}")
         finally:
@@ -154,6 +156,7 @@ class Worker:
         claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
         if not claims:
             return []
+        self._flights.expect(claims)
         try:
             failpoints.reach("after_claim")
             hidden, documents, bad = await read_claimed(self._erp, self._dirty, self._entity, self._mapper, claims)
@@ -189,9 +192,8 @@ class Worker:
         """Keys whose transactions are not visible to other sessions yet are looked at again shortly."""
         if not hidden:
             return
-        now = self._clock() + self._offset()
         oldest = min(claims[key].since for key in hidden)
-        wait = min(max((now - oldest) / 1e6 * 0.1, _HIDDEN_MIN_S), _HIDDEN_MAX_S)
+        wait = min(max((self._clock() + self._offset() - oldest) / 1e6 * 0.1, _HIDDEN_MIN_S), _HIDDEN_MAX_S)
         self._dirty.fail(self.name, hidden, asyncio.get_running_loop().time() + wait, counts=False)
         for key in hidden:
             del claims[key]
@@ -211,9 +213,8 @@ class Worker:
             return self._pack(claims, found, known, now)
         moved = await self._ownership.sort_out(found, documents, known)
         self._flights.depart(moved.heirs)
-        self._ledger.record(self._queue.id, moved.known, moved.ledgered, now)
-        later = moved.later
-        if later:
+        self._flights.cover(self._ledger.record(self._queue.id, moved.known, moved.ledgered, now))
+        if later := moved.later:
             self._dirty.fail(self.name, later, asyncio.get_running_loop().time() + _FLYING_S, counts=False)
         return self._pack({k: c for k, c in claims.items() if k not in later}, found, known, now)
 
@@ -261,8 +262,7 @@ class Worker:
         try:
             await self._depart(unit)
             for start in range(0, len(patches), limit):
-                for outcome in await self._call(patches[start : start + limit]):
-                    outcomes[outcome.id] = outcome
+                outcomes.update({o.id: o for o in await self._call(patches[start : start + limit])})
         except StoreError:
             pass  # the gate has opened the breaker and logged it; what was not answered is read again and sent later
         finally:
@@ -294,12 +294,13 @@ class Worker:
 
     def _land(self, unit: Unit) -> None:
         self._ownership.arrive(change for changes in unit.changes.values() for change in changes)
+        self._flights.stay(unit.claims)
 
     async def _depart(self, unit: Unit) -> None:
         """Before a call leaves it is on disk which keys it may change and which documents it may be the first to show."""
         unit.doubted = self._flights.depart(unit.claims)
         first = {key: appearing(changes) for key, changes in unit.changes.items()}
-        self._ledger.record(self._queue.id, unit.known, first, self._clock())
+        self._flights.cover(self._ledger.record(self._queue.id, unit.known, first, self._clock()))
         await self._flights.secured()
 
     async def _call(self, patches: Sequence[Patch]) -> Sequence[Outcome]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.flights import Flights, appearing, said
+from daemon.flights import AHEAD, FEW, Flights, appearing, said
 from daemon.mapping import Change
 from daemon.model import Outcome, Patch, Status
 from daemon.state import StateFile
+from tests.waiting import until
 
 VERSION = 7
 OK, RETRY, REJECTED = (Outcome("a", status) for status in (Status.OK, Status.RETRY, Status.REJECTED))
@@ -112,14 +113,96 @@ async def test_versions_grow_over_a_kill_and_a_clock_that_is_set_back(state: Sta
     assert sent > 1_000
     await flights.secured()  # the call leaves; a kill follows
     assert Flights(state, 1).stamp(10) > sent
-    assert Flights(state, 1).stamp(9_000) == 9_000  # a clock that is right again is followed
+    assert Flights(state, 1).stamp(AHEAD * 2) == AHEAD * 2  # a clock that is right again is followed
     assert Flights(state, 2).stamp(10) == 10
 
 
-async def test_a_stamp_that_no_call_carried_costs_no_write_of_its_own(state: StateFile) -> None:
+async def test_versions_are_noted_ahead_so_that_few_calls_wait_for_them(state: StateFile) -> None:
     flights = Flights(state, 1)
     flights.stamp(1_000)
     await flights.secured()
-    before = state.flushed
+    before = state.appended
+    sent = flights.stamp(1_000 + AHEAD)
     await flights.secured()
-    assert state.flushed == before
+    assert state.appended == before
+    assert Flights(state, 1).stamp(10) > sent
+    beyond = flights.stamp(2_000 + AHEAD)
+    await flights.secured()
+    assert state.appended == before + 1
+    assert Flights(state, 1).stamp(10) > beyond
+
+
+async def called(flights: Flights, key: int) -> None:
+    """Keys of this queue lead to calls."""
+    flights.expect([key])
+    flights.decided([key])
+    flights.depart([key])
+    await flights.secured()
+    flights.arrive([key])
+
+
+async def test_a_call_that_was_expected_finds_its_doubt_on_disk(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    await called(flights, 9)
+    flights.expect([1, 2])
+    assert 1 not in flights, "what is only expected may be compared with what was acknowledged"
+    await until(lambda: Flights(state, 1).keys == {1, 2}, what="the doubt is written while the ERP is asked")
+    flights.decided([1, 2])
+    before = state.appended
+    assert flights.depart([1, 2]) == set()
+    await flights.secured()
+    assert state.appended == before
+    assert flights.keys == Flights(state, 1).keys == {1, 2}
+
+
+async def test_an_expected_call_that_does_not_follow_leaves_no_doubt(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    await called(flights, 9)
+    flights.expect([1, 2])
+    flights.decided([2])
+    flights.depart([2])
+    await state.settle()
+    assert flights.keys == Flights(state, 1).keys == {2}
+
+
+async def test_a_key_in_doubt_stays_so_when_an_expected_call_does_not_follow(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    await called(flights, 9)
+    flights.depart([1])
+    flights.expect([1, 2])
+    flights.depart([2])  # an heir, whose document is not sent yet
+    flights.decided([])
+    await state.settle()
+    assert flights.keys == Flights(state, 1).keys == {1, 2}
+
+
+async def test_a_unit_that_its_job_does_not_let_go_leaves_no_doubt(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    await called(flights, 9)
+    flights.expect([1])
+    flights.decided([1])
+    flights.stay([1])
+    await state.settle()
+    assert flights.keys == Flights(state, 1).keys == set()
+
+
+async def test_where_nothing_was_sent_nothing_is_expected(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    flights.expect([1])
+    flights.decided([])
+    await called(flights, 9)
+    before = state.appended
+    flights.expect(range(FEW + 1))
+    flights.decided([])
+    assert state.appended == before
+
+
+async def test_a_call_waits_for_what_it_must_not_leave_before_and_for_nothing_newer(state: StateFile) -> None:
+    flights = Flights(state, 1)
+    flights.depart([1])
+    flights.cover(document := state.append("insert into stamp values (7, 7)"))
+    await flights.secured()
+    assert state.flushed >= document
+    newer = state.append("insert into stamp values (8, 8)")
+    await flights.secured()
+    assert state.flushed < newer

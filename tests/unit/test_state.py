@@ -345,3 +345,29 @@ def test_opening_again_keeps_everything(tmp_path: Path) -> None:
     assert again.query("select key, since from dirty") == [(7, 5)]
     assert again.query("select lsn from source") == [(99,)]
     again.close()
+
+
+async def test_who_waits_for_what_is_being_written_asks_for_no_second_transaction(
+    state: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, begun = state._flush, []
+
+    async def counted() -> None:
+        begun.append(state.appended)
+        await flush()
+
+    monkeypatch.setattr(state, "_flush", counted)
+    async with writing(state):
+        note = state.append(MARK, 1, 1)
+        pause = Pause(state)
+        state.hasten()
+        await until(pause.reached.is_set, what="a transaction is under way")
+        newer = state.append(MARK, 2, 1)
+        call = asyncio.create_task(state.secured(note))
+        await asyncio.sleep(0)
+        pause.released.set()
+        await call
+        assert note <= state.flushed < newer
+        assert len(begun) == 1
+        await state.secured()
+        assert state.flushed >= newer
