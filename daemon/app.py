@@ -195,7 +195,7 @@ class App:
             await server.start()
             log.info(
                 "starting",
-                f"erpsyncd {__version__}, {len(config.entity)} entities, {len(config.store)} stores, status at {server.url}",
+                f"erpsyncd {__version__}, {', '.join(config.entity)} for {', '.join(config.store)}, status at {server.url}",
                 version=__version__,
                 config=config.digest,
                 slot=config.slot_name(),
