@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -51,57 +52,95 @@ options = {{ product_note = "erpContent", body_limit = 4000000 }}
 """
 
 
-async def run(products: int = 1000, quiet_s: float = 20.0) -> dict[str, Any]:
-    """Stock at 50/s alone, then while all content is sent for the first time, over a kill -9 in the middle."""
+async def run(
+    products: int = 20_000, rounds: int = 3, part_s: float = 10.0, per_second: int | None = None
+) -> dict[str, Any]:
+    """Stock at 50/s alone, beside a first load of content by another daemon, and beside one by the same daemon; then the rest
+    of both, with a kill -9 in the middle.
+
+    The other daemon is the control, as in `batches.catalogue`. Each sends the content of one half of the products,
+    `per_second` documents a second, or as fast as it goes."""
     with Cluster(settings=SETTINGS) as cluster, _shop(products) as url:
         connection = await asyncpg.connect(cluster.dsn())
         await _fill(connection, products)
-        shut = (time.gmtime().tm_hour + 3) % 24  # no run of its own before it is asked for
-        text = (
-            ground.HEAD.replace("{dsn}", cluster.dsn())
-            + ground.entity("stock", "stock", ground.STOCK_SQL, "stock_level")
-            + ground.entity("content", "content", CONTENT_SQL, "description").replace('"5s"', '"1d"')
-            + EXTRA.replace("@@", f"{shut:02}:00-{shut:02}:01")
-            + STORE.format(url=url)
-        ).replace('[[entity.content.watch]]\ntable = "public.description"\nkey = "item_id"\n', "")
-        text = text.replace("images = {", 'watch = [{ table = "public.description", key = "item_id" }]\nimages = {')
-        async with ground.daemon(text) as daemon, aiohttp.ClientSession(url) as session:
+        half = products // 2
+        stock = ground.entity("stock", "stock", ground.STOCK_SQL, "stock_level")
+        head = ground.HEAD.replace("{dsn}", cluster.dsn())
+        tail = STORE.format(url=url)
+        mine = head + stock + _content(f"i.id > {half}", per_second) + tail
+        theirs = head.replace('slot = "bench"', 'slot = "other"') + _content(f"i.id <= {half}", per_second) + tail
+        async with (
+            ground.daemon(mine) as one,
+            ground.daemon(theirs.replace('"stock", "content"', '"content"')) as other,
+            aiohttp.ClientSession(url) as session,
+        ):
 
             async def told(query: str = "") -> dict[str, Any]:
                 async with session.get(f"/bench{query}") as answer:
                     return dict(await answer.json())
 
-            async def half_way() -> bool:
-                return bool((await told())["files"] >= products)
-
-            await daemon.until(
-                lambda r: not ground.entities(r)["stock"]["pending"] and _sent(r, "stock") >= products, within=1200
-            )
-            alone = await _part(connection, daemon, products, quiet_s, None)
-            began = time.perf_counter()
-            during = await _part(connection, daemon, products, None, half_way)
-            took = time.perf_counter() - began
-            rss = ground.peak_rss_mb(daemon.pid)
-            daemon.process.kill()
-            daemon.process.wait()
-            daemon.start()
-            await daemon.until(lambda r: ground.loaded(r) and not r["batches"]["texts"]["running"], within=3600)
+            for daemon in (one, other):
+                await daemon.until(lambda r: ground.loaded(r) or r["source"]["state"] == "streaming", within=1200)
+            await one.until(lambda r: _sent(r, "stock") >= products, within=1200)
+            for daemon in (one, other):
+                daemon.stop()
+            found: dict[str, list[dict[str, float]]] = {"alone": [], "control": [], "during uploads": []}
+            uploaded, before = 0, 0
+            for _ in range(rounds):
+                found["alone"].append(await _part(connection, one, None, products, part_s))
+                found["control"].append(await _part(connection, one, other, products, part_s))
+                before = (await told())["files"]
+                found["during uploads"].append(await _part(connection, one, one, products, part_s))
+                uploaded += (await told())["files"] - before
+            rss = await _rest(one, told, middle=(before + products) // 2)
+            await _rest(other, told, middle=None)
             whole = await told("?whole")
             await _compare(connection, whole["shown"])
             assert whole["files"] == 2 * products, f"{whole['files']} files of {2 * products} images"
-            after = await _part(connection, daemon, products, quiet_s, None)
         await connection.close()
+    figures = {
+        when: {name: statistics.median(p[name] for p in parts) for name in ("p50", "p99")}
+        for when, parts in found.items()
+    }
+    p99 = {when: each["p99"] for when, each in figures.items()}
     return {
         "products": products,
-        "images uploaded": whole["files"],
-        "images/s": round(products / took),
+        "images uploaded, each once": whole["files"],
+        "images/s": round(uploaded / (rounds * part_s)),
         **{
-            f"stock {name} ms, {when}": round(part[name] * 1000, 1)
+            f"stock {name} ms, {when}": round(each[name] * 1000, 1)
             for name in ("p50", "p99")
-            for when, part in (("alone before", alone), ("during uploads", during), ("alone after", after))
+            for when, each in figures.items()
         },
+        "stock p99 ratio": round(p99["during uploads"] / p99["alone"], 2),
+        "stock p99 ratio to the control": round(p99["during uploads"] / p99["control"], 2),
         "peak RSS MB": round(rss),
     }
+
+
+def _content(which: str, per_second: int | None) -> str:
+    shut = (time.gmtime().tm_hour + 3) % 24  # no run of its own before it is asked for
+    text = ground.entity("content", "content", CONTENT_SQL + f" and {which}", "description").replace('"5s"', '"1d"')
+    text = text.replace('[[entity.content.watch]]\ntable = "public.description"\nkey = "item_id"\n', "")
+    extra = EXTRA.replace("@@", f"{shut:02}:00-{shut:02}:01")
+    extra += f"max_per_second = {per_second}\n" if per_second else ""
+    return text + extra.replace("images = {", 'watch = [{ table = "public.description", key = "item_id" }]\nimages = {')
+
+
+async def _rest(daemon: ground.Daemon, told: Callable[[], Awaitable[dict[str, Any]]], middle: int | None) -> float:
+    """What is left of the content, with a kill -9 when so many files are there; the highest memory before it, in MB."""
+    daemon.start()
+    await daemon.until(lambda r: r["source"]["state"] == "streaming")
+    await daemon.call("POST", "/api/batches/texts")
+    while middle is not None and (await told())["files"] < middle:
+        await asyncio.sleep(0.1)
+    rss = ground.peak_rss_mb(daemon.pid)
+    if middle is not None:
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.start()
+    await daemon.until(lambda r: ground.loaded(r) and not r["batches"]["texts"]["running"], within=3600)
+    return rss
 
 
 @contextlib.contextmanager
@@ -140,16 +179,15 @@ def _sent(report: dict[str, Any], entity: str) -> int:
 
 
 async def _part(
-    connection: asyncpg.Connection,
-    daemon: ground.Daemon,
-    products: int,
-    seconds: float | None,
-    enough: Callable[[], Awaitable[bool]] | None,
-) -> Any:
-    """Stock changes for so long, or from the begin of the content's run until there is enough; stock's percentiles."""
-    daemon.stop()
-    daemon.start()
-    await daemon.until(lambda r: r["source"]["state"] == "streaming" and not ground.entities(r)["stock"]["pending"])
+    connection: asyncpg.Connection, daemon: ground.Daemon, sender: ground.Daemon | None, products: int, seconds: float
+) -> dict[str, float]:
+    """Stock changes by `daemon` for so long, beside the content that `sender` sends; stock's percentiles. Each in a process of
+    its own."""
+    running = [daemon] if sender in (None, daemon) else [daemon, sender]
+    for one in running:
+        one.start()
+        await one.until(lambda r: r["source"]["state"] == "streaming")
+    await daemon.until(lambda r: not ground.entities(r)["stock"]["pending"])
     ended = asyncio.Event()
 
     async def stock() -> None:
@@ -160,17 +198,21 @@ async def _part(
             await connection.execute(sql, number % products + 1)
             await asyncio.sleep(1 / CHANGES)
 
+    if sender is not None:
+        await sender.call("POST", "/api/batches/texts")
+        await sender.until(lambda r: r["batches"]["texts"]["running"])
     writer = asyncio.create_task(stock())
-    if seconds is not None:
-        await asyncio.sleep(seconds)
-    if enough is not None:
-        await daemon.call("POST", "/api/batches/texts")
-        while not await enough():
-            await asyncio.sleep(0.5)
-    report = await daemon.until(bool)
+    await asyncio.sleep(seconds)
     ended.set()
     await writer
-    return ground.entities(report)["stock"]["latency_seconds"]
+    report = await daemon.until(lambda r: not ground.entities(r)["stock"]["pending"])
+    if sender is not None:
+        assert (await sender.until(bool))["batches"]["texts"]["running"], "there was too little to send"
+        await sender.call("DELETE", "/api/batches/texts")
+        await sender.until(lambda r: not r["batches"]["texts"]["running"])
+    for one in running:
+        one.stop()
+    return dict(ground.entities(report)["stock"]["latency_seconds"])
 
 
 async def _compare(connection: asyncpg.Connection, shown: dict[str, list[str]]) -> None:

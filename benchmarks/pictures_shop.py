@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import sys
 
+import uvloop
 from aiohttp import web
 
 from tests.doubles.faults import Fault
@@ -65,4 +66,4 @@ async def _main(products: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1])))
+    uvloop.run(_main(int(sys.argv[1])))
