@@ -40,6 +40,7 @@ class Gate:
     ) -> None:
         self.name = name
         self.store = store
+        self._files = store if isinstance(store, TakesFiles) else None
         limits = store.limits
         self._metrics = metrics
         self._budget = budget if budget is not None else Budget(limits, fast_share)
@@ -71,8 +72,8 @@ class Gate:
         """One call, beside no other that writes the same remote things; files go before it. `held` is told for how many
         seconds nobody else could write those of so many documents. Raises StoreError; LATER and OPERATOR ones have opened the
         breaker."""
-        if isinstance(self.store, TakesFiles) and not self.breaker.open:
-            await self._send_files(self.store, entity, patches, lane)
+        if self._files is not None and entity in self._files.with_files and not self.breaker.open:
+            await self._send_files(self._files, entity, patches, lane)
         names = frozenset(filter(None, (self.store.remote(entity, patch) for patch in patches)))
         loop = asyncio.get_running_loop()
 

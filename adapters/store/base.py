@@ -7,7 +7,7 @@ become StoreError once, at its edge, with the decision (LATER, OPERATOR, NEVER) 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -76,6 +76,9 @@ class Store(Protocol):
 @runtime_checkable
 class TakesFiles(Protocol):
     """What a store may have beside that: files, such as images, that are sent before a document names them."""
+
+    with_files: Collection[str]
+    """The entities whose documents name some."""
 
     async def send_files(self, entity: str, patches: Sequence[Patch]) -> None:
         """Send those that the store lacks. It writes nothing that `remote` names, so other calls for the same things go on

@@ -61,11 +61,16 @@ class Job(ABC):
         if (at := records.last_success(self.name)) is not None:
             told(self.name, at / 1e6)
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is open, or was asked for."""
+        return self.open is not None or self._asked is not None
+
     # -- the operator
 
     def start(self) -> None:
         """Begin a run now, whatever the schedule says; see `secured`. Raises BusyError."""
-        if self.open is not None or self._asked is not None:
+        if self.running:
             raise BusyError(
                 f"job {self.name} is running already", hint=f"Wait for its end, or: erpsyncd batch cancel {self.name}"
             )
@@ -78,7 +83,7 @@ class Job(ABC):
 
     def cancel(self) -> bool:
         """End the run that is open; False when there is none. What it has done stays done."""
-        if self.open is None and self._asked is None:
+        if not self.running:
             return False
         self._cancelled.set()
         return True
@@ -97,7 +102,7 @@ class Job(ABC):
             "schedule": self.batch.schedule or (format_seconds(self.batch.every) if self.batch.every else ""),
             "timezone": self.batch.timezone,
             "window": str(self.batch.window) if self.batch.window is not None else "",
-            "running": self.open is not None or self._asked is not None,
+            "running": self.running,
             "waits_for": self.waits_for,
             "next_run": None if coming is None else coming.timestamp(),
             "last": newest.as_json() if newest is not None else None,
@@ -111,7 +116,6 @@ class Job(ABC):
         """The same, in brief."""
         newest = self.history[0] if self.history else None
         ended = next((run for run in self.history if run.result is not Result.RUNNING), None)
-        running = self.open is not None or self._asked is not None
         done, total = self.progress() if self.open is not None else (0, None)
         now = moment(self._clock())
         coming = (
@@ -119,7 +123,7 @@ class Job(ABC):
         )
         return JobView(
             self.name,
-            running,
+            self.running,
             self.waits_for,
             done,
             total,

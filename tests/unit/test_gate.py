@@ -286,6 +286,8 @@ async def test_how_long_others_had_to_wait_for_what_a_call_wrote_is_told_and_its
 class Files(Store):
     """A store that takes files; each sending waits for the test too."""
 
+    with_files = ("stock", "content")
+
     def __init__(self) -> None:
         super().__init__()
         self.sendings: list[asyncio.Future[None]] = []

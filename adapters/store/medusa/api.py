@@ -22,8 +22,6 @@ from daemon.errors import Retry, StoreError
 
 PAGE: Final = 1000
 NAMES: Final = 200
-QUERY_BYTES: Final = 6000
-"""Most bytes of names in one address; servers and proxies take about 8000."""
 _MEANWHILE: Final = re.compile(r"^Inventory level .* already exists|has already been|there are reserved or incoming")
 
 Record = Mapping[str, Any]

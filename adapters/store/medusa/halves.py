@@ -37,7 +37,7 @@ def counts_as_shipped(order: Record, pieces: Pieces) -> bool:
 
 
 def _fits(order: Record, pieces: Pieces, of: str, less: str) -> bool:
-    room = {item["id"]: _count(item, of) - _count(item, less) for item in _items(order)}
+    room = {item["id"]: room for item, room in differences(order, of, less)}
     return all(number <= room.get(id_, Decimal(0)) for id_, number in pieces.items())
 
 
@@ -78,7 +78,7 @@ class Halves:
 
     async def _reserve(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
         """All that the order's lines lack. The half may have ended their reservations, whole or in part."""
-        lacking = {i["id"]: _count(i, "quantity") - _count(i, "fulfilled_quantity") for i in _items(order)}
+        lacking = {item["id"]: left for item, left in differences(order, "quantity", "fulfilled_quantity")}
         fields = "id,line_item_id,inventory_item_id,quantity"
         held = await self._api.named("reservations", "reservations", fields, "line_item_id", pieces)
         rows = {(row.get("line_item_id"), row.get("inventory_item_id")): row for row in held}
@@ -107,9 +107,11 @@ class Halves:
             ) from None
 
 
-def _items(order: Record) -> list[Record]:
-    return list(order.get("items") or ())
+def differences(order: Record, of: str, less: str) -> list[tuple[Record, Decimal]]:
+    """The line items of an order, with how much more there is of one count than of another."""
+    return [(item, count(item, of) - count(item, less)) for item in order.get("items") or ()]
 
 
-def _count(item: Record, name: str) -> Decimal:
+def count(item: Record, name: str) -> Decimal:
+    """Pieces of a line item: ordered (`quantity`), `fulfilled_quantity`, `shipped_quantity`. Raises Refused."""
     return decimal((item.get("detail") or {}).get(name) or 0, name)

@@ -17,7 +17,7 @@ import orjson
 from adapters.store.loan import Memory
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.finder import Finder, metadata
-from adapters.store.medusa.halves import Halves, counts_as_shipped, half_made
+from adapters.store.medusa.halves import Halves, count, counts_as_shipped, differences, half_made
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop
 from adapters.store.medusa.single import each_alone
@@ -104,11 +104,8 @@ class Orders:
         """The order, with every shipment that has left the house as a fulfilment that is shipped."""
         for shipment in self._shipments(order, said, action):
             mine = self._mine(order, shipment)
-            if mine is not None and not _is_gone(mine) and half_made(order, _lines(shipment, _held(order, mine))):
-                order = await self._mended(order, shipment, mine)
-                mine = self._mine(order, shipment)
-            elif mine is None:
-                order = await self._fulfil(order, shipment)
+            if mine is None or (not _is_gone(mine) and half_made(order, _lines(shipment, _held(order, mine)))):
+                order = await self._made(order, shipment, mine)
                 mine = self._mine(order, shipment)
             if mine is None:
                 raise Refused(f"the shop took the call and does not show the shipment {shipment['id']}")
@@ -119,14 +116,14 @@ class Orders:
                 order = {**order, **self._shown(answer, order)}
         return order
 
-    async def _mended(self, order: Record, shipment: Mapping[str, Any], half: Record) -> Record:
-        """The order, with what a shop that was killed left half made of a shipment's fulfilment whole."""
-        if not counts_as_shipped(order, _lines(shipment, _held(order, half))):
+    async def _made(self, order: Record, shipment: Mapping[str, Any], half: Record | None) -> Record:
+        """The order with the fulfilment of a shipment, of which a shop that was killed may have left a half."""
+        if half is None or not counts_as_shipped(order, _lines(shipment, _held(order, half))):
             return await self._fulfil(order, shipment, instead=half)
         whole = await self._halves.ship(half, self._labels(shipment))
         return {**order, "fulfillments": [whole if each is half else each for each in order["fulfillments"]]}
 
-    async def _fulfil(self, order: Record, shipment: Mapping[str, Any], instead: Record | None = None) -> Record:
+    async def _fulfil(self, order: Record, shipment: Mapping[str, Any], instead: Record | None) -> Record:
         """The order with the fulfilment of a shipment, which is made `instead` of a half of it."""
         lines = _lines(shipment, _lacking(order))
         body = {"items": _items(lines), "metadata": {self._id_key: shipment["id"]}}
@@ -251,19 +248,14 @@ def _live(order: Record) -> list[Record]:
 
 def _lacking(order: Record) -> list[tuple[Record, Decimal]]:
     """The line items of an order, with what was not put into a fulfilment yet."""
-    items = order.get("items") or ()
-    return [(item, _pieces(item, "quantity") - _pieces(item, "fulfilled_quantity")) for item in items]
+    return differences(order, "quantity", "fulfilled_quantity")
 
 
 def _held(order: Record, fulfilment: Record) -> list[tuple[Record, Decimal]]:
     """The line items of a fulfilment. Its own quantities are those of inventory items, which a kit has several of."""
     ids = {of.get("line_item_id") for of in fulfilment.get("items") or ()}
     items = [item for item in order.get("items") or () if item["id"] in ids]
-    return [(item, _pieces(item, "quantity")) for item in items]
-
-
-def _pieces(item: Record, name: str) -> Decimal:
-    return decimal((item.get("detail") or {}).get(name) or 0, name)
+    return [(item, count(item, "quantity")) for item in items]
 
 
 def _lines(shipment: Mapping[str, Any], room: Sequence[tuple[Record, Decimal]]) -> Lines:

@@ -61,6 +61,7 @@ class MedusaStore:
         }
         self._product = "sku" if setting.product == "sku" else "product"
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
+        self.with_files = [entity for entity, kind in setting.kinds.items() if kind == "content"]
 
     async def open(self) -> None:
         await self._api.transport.open()

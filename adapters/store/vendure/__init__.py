@@ -66,6 +66,7 @@ class VendureStore:
             "content": Contents(self._shop, setting, settings.pictures),
         }
         self._parts = {entity: made[kind] for entity, kind in setting.kinds.items()}
+        self.with_files = [entity for entity, kind in setting.kinds.items() if kind == "content"]
 
     async def open(self) -> None:
         await self._wire.transport.open()

@@ -58,7 +58,7 @@ class Assets:
         told. Raises StoreError."""
         there = await self.known(images)
         for image in images:
-            if (image.get("sha256") or "") in there or not image.get("sha256"):
+            if not image.get("sha256") or image["sha256"] in there:
                 continue
             try:
                 await self._here(image, there)

@@ -24,7 +24,6 @@ BATCH: Final = 100
 """Most items of one batch call (check_batch_limit of WooCommerce's WC_REST_Controller)."""
 PAGE: Final = 100
 """Most records of one page (WordPress)."""
-QUERY_BYTES: Final = 6000
 
 Record = Mapping[str, Any]
 
