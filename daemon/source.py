@@ -155,9 +155,10 @@ class Source:
     async def _stream(self, start: Start) -> None:
         stream = WalStream(self._config.erp.stream_place)
         try:
-            await stream.open(
-                self._config.erp.replication_dsn.reveal(), self._keeper.name, self._publication, start.lsn
-            )
+            erp = self._config.erp
+            settings = {} if erp.decoding_memory == "server" else {"logical_decoding_work_mem": erp.decoding_memory}
+            dsn = erp.replication_dsn.reveal()
+            await stream.open(dsn, self._keeper.name, self._publication, start.lsn, settings=settings)
             await self._ingest.run(stream, ready=self._ready, owed=start.owed)
         finally:
             await stream.close()

@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import cast
 
 import asyncpg
@@ -33,6 +35,9 @@ _BACKLOG_BYTES = 8 * 1024 * 1024
 _BUSY_READS = 20  # reads within _WINDOW_S that make a busy stream
 _WINDOW_S = 0.01
 _PAUSE_S = 0.001  # how long a busy socket may fill before it is read again
+_NEAR_US = 1000  # a round trip below which _BUFFER_BYTES at a time are as fast as more
+_BUFFER_BYTES = 128 * 1024
+_RTT = struct.Struct("=68xI")  # tcpi_rtt of Linux's struct tcp_info, in microseconds
 
 
 class WalStream(asyncio.Protocol):
@@ -64,8 +69,12 @@ class WalStream(asyncio.Protocol):
         self.received_at = 0.0
         """When bytes came last, on the monotonic clock."""
 
-    async def open(self, dsn: str, slot: str, publication: str, start: Lsn) -> None:
-        """Log in and start streaming at `start`. Raises SourceLost or SourceError."""
+    async def open(
+        self, dsn: str, slot: str, publication: str, start: Lsn, *, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Log in, with these server settings beside our own, and start streaming at `start`.
+
+        Raises SourceLost or SourceError."""
         try:
             self._connection = await asyncpg.connect(
                 dsn,
@@ -80,6 +89,7 @@ class WalStream(asyncio.Protocol):
                     "IntervalStyle": "postgres",
                     "bytea_output": "hex",
                     "extra_float_digits": "3",
+                    **(settings or {}),
                 },
             )
         except Exception as exc:
@@ -89,6 +99,8 @@ class WalStream(asyncio.Protocol):
         transport = cast("asyncio.Transport", self._connection._transport)
         self._transport = transport
         self._socket = transport.get_extra_info("socket")
+        if self._socket is not None:
+            _keep_small(self._socket)
         transport.set_protocol(self)
         name = publication.replace('"', '""').replace("'", "''")
         command = (
@@ -221,3 +233,14 @@ class WalStream(asyncio.Protocol):
         transport.write(status_update(self._confirmed, time.time_ns() // 1000, reply=reply))
         self._sent_at = asyncio.get_running_loop().time()
         self.confirmed = self._confirmed
+
+
+def _keep_small(near: socket.socket) -> None:
+    """Let a server nearby find a full window now and then. It sends each row by itself, which costs it more than to decode it;
+    what waits for the window goes in large pieces. Over a longer way a small window would be the limit, so there it stays."""
+    if near.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, struct.error):
+        (round_trip_us,) = _RTT.unpack(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.size))
+        if round_trip_us < _NEAR_US:
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)

@@ -59,6 +59,12 @@ def _identifier(value: str) -> str:
     return value
 
 
+def _memory(value: str) -> str:
+    if value != "server" and not re.fullmatch(r"[1-9]\d{0,5}MB|[1-9]\d{0,2}GB", value):
+        raise ValueError('must be a size such as "256MB" or "1GB", or "server" for what the server says')
+    return value
+
+
 class Erp(Section):
     """The ERP's database and how its changes are read."""
 
@@ -113,6 +119,11 @@ class Erp(Section):
     )
     connections: Annotated[Whole, Field(ge=1, le=100)] = Field(
         default=4, description="Most connections for queries, besides the stream."
+    )
+    decoding_memory: Annotated[Text, AfterValidator(_memory)] = Field(
+        default="256MB",
+        description="Memory of the server for decoding large transactions on our stream (its logical_decoding_work_mem); "
+        "what exceeds it goes by way of the server's disk. server: what the server says.",
     )
 
     @property

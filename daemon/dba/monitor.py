@@ -104,7 +104,7 @@ def monitor(wanted: Wanted) -> str:
             _query(
                 "Decoding: transactions that were too large for memory",
                 _SPILL.format(slot=slot),
-                "warning: most of it goes by way of the disk; raise logical_decoding_work_mem.",
+                "warning: most of it goes by way of the disk; raise erp.decoding_memory.",
             ),
             _query(
                 "Publication: its tables against the mapping's",

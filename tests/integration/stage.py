@@ -200,10 +200,11 @@ def mapped(
     token: str = TOKEN,
     mode: str = "stream",
     publication: str = "erpsyncd",
+    erp: str = "",
 ) -> str:
-    """A configuration with entities of the test's own, given as TOML."""
+    """A configuration with entities of the test's own, given as TOML; `erp` are more lines of [erp]."""
     names = re.findall(r"^\[entity\.(\w+)\]", entities, re.MULTILINE)
-    erp = f'publication = "{publication}"\nmode = "{mode}"'
+    erp = f'publication = "{publication}"\nmode = "{mode}"\n{erp}'
     return f"{based(dsn, url, state, names, erp=erp, token=token)}\n{entities}"
 
 
@@ -247,13 +248,14 @@ async def own_stage(
     *,
     via: int | None = None,
     wait: bool = True,
+    erp: str = "",
 ) -> AsyncIterator[Stage]:
     """An ERP and a mapping of the test's own, first load complete unless `wait` is false.
 
-    `via`: a port that the daemon connects through."""
+    `via`: a port that the daemon connects through; `erp`: lines of [erp]."""
     dsn = database.dsn if via is None else database.dsn.replace(f":{database.cluster.port}/", f":{via}/")
     async with Shop(token=TOKEN) as shop:
-        text = mapped(dsn, shop.url, folder / "state.db", entities)
+        text = mapped(dsn, shop.url, folder / "state.db", entities, erp=erp)
         stage = Stage(await sql_connection(database.dsn), shop, Daemon(folder, text), text, dsn)
         try:
             await stage.erp.execute(schema)

@@ -550,6 +550,16 @@ def test_the_slot_carries_the_databases_name_unless_given() -> None:
     assert list(problems(GOOD.replace("[erp]", '[erp]\nslot = "My-Slot"'))) == ["erp.slot"]
 
 
+@pytest.mark.parametrize("size", ["1MB", "512MB", "2GB", "server"])
+def test_the_decoding_memory_is_a_size_or_left_to_the_server(size: str) -> None:
+    assert good(GOOD.replace("[erp]", f'[erp]\ndecoding_memory = "{size}"')).erp.decoding_memory == size
+
+
+@pytest.mark.parametrize("size", ['""', '"256"', '"0MB"', '"-1MB"', '"256 MB"', '"1TB"', '"256mb"', "256"])
+def test_any_other_decoding_memory_is_refused_by_its_key(size: str) -> None:
+    assert list(problems(GOOD.replace("[erp]", f"[erp]\ndecoding_memory = {size}"))) == ["erp.decoding_memory"]
+
+
 def test_the_replication_dsn_defaults_to_the_dsn() -> None:
     assert good(GOOD).erp.replication_dsn == good(GOOD).erp.dsn
     assert good(GOOD).erp.stream_place == "erp.dsn"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
@@ -53,6 +55,38 @@ async def test_what_a_busy_stream_leaves_unread_is_acknowledged_at_once(stream: 
     assert stream._socket.getsockopt(*option) == 0, "a quiet stream is left as it is"
     rush(stream)
     assert stream._socket.getsockopt(*option) == 1
+
+
+class Line:
+    """A socket whose round trip takes so long, by the system's measure."""
+
+    family = socket.AF_INET
+
+    def __init__(self, round_trip_us: int) -> None:
+        self._info = walstream._RTT.pack(round_trip_us)
+        self.told: list[tuple[int, int, int]] = []
+
+    def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
+        return self._info[:size]
+
+    def setsockopt(self, *option: int) -> None:
+        self.told.append((option[0], option[1], option[2]))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells its round trips so")
+@pytest.mark.parametrize(("round_trip_us", "small"), [(80, True), (999, True), (1000, False), (20_000, False)])
+def test_only_a_server_nearby_gets_a_small_window(round_trip_us: int, small: bool) -> None:
+    line = Line(round_trip_us)
+    walstream._keep_small(cast("socket.socket", line))
+    assert line.told == ([(socket.SOL_SOCKET, socket.SO_RCVBUF, walstream._BUFFER_BYTES)] if small else [])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells its round trips so")
+async def test_the_system_tells_the_round_trip_of_a_real_line(stream: WalStream) -> None:
+    assert stream._socket is not None
+    size = walstream._RTT.size
+    (round_trip_us,) = walstream._RTT.unpack(stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size))
+    assert 0 < round_trip_us < 1_000_000
 
 
 async def test_a_busy_stream_is_paused_and_read_again_where_the_system_has_no_such_option(
