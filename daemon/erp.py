@@ -67,10 +67,20 @@ _OF_THE_ROWS = (
 
 
 class ReadConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no type information
-    """A connection that is given back as it is: it holds no session state to be reset, and a reset costs a round trip."""
+    """A connection that is given back as it is, for a reset costs a round trip. Of session state it has the planning alone."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._planned_once = False
 
     def get_reset_query(self) -> str:
         return ""
+
+    async def plan(self, *, once: bool) -> None:
+        """Whether a statement keeps one plan for all arguments, or the server plans it anew for each where that seems better."""
+        if once is not self._planned_once:
+            await self.execute(f"set plan_cache_mode = {'force_generic_plan' if once else 'auto'}")
+            self._planned_once = once
 
 
 def translate(exc: Exception, where: str) -> ErpsyncError:
@@ -278,21 +288,22 @@ class Erp:
                 pool.terminate()
 
     @asynccontextmanager
-    async def connection(self, where: str) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self, where: str, *, plan_once: bool = False) -> AsyncIterator[asyncpg.Connection]:
         """A read connection; what the driver raises inside leaves translated."""
         if self._pool is None:
             raise SourceLost("not connected", where=where)
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
+                await connection.plan(once=plan_once)
                 yield connection
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as exc:
             raise translate(exc, where) from exc
 
-    async def fetch(self, where: str, sql: str, *args: Any) -> list[asyncpg.Record]:
+    async def fetch(self, where: str, sql: str, *args: Any, plan_once: bool = False) -> list[asyncpg.Record]:
         """Rows of one statement. `where` is the query's place in the configuration."""
-        async with self.connection(where) as connection:
+        async with self.connection(where, plan_once=plan_once) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
             return rows
 
@@ -308,10 +319,11 @@ class Erp:
     async def read_seeing(
         self, where: str, sql: str, keys: Sequence[Key]
     ) -> tuple[list[dict[str, Any]], Snapshot | None]:
-        """The same rows together with the snapshot that gave them; None where no row is there to bring it."""
+        """The same rows together with the snapshot that gave them; None where no row is there to bring it. For few keys: to
+        plan for them costs the server more than to read them, so one plan has to do."""
         # the query begins in the first line, so that errors name its own lines; a comment at its end stays there
         seeing = f'select q.*, (select pg_current_snapshot()::text) "{_SEEN}" from ({sql}\n) q'  # noqa: S608 -- the mapping's
-        rows = await self.fetch(where, seeing, keys)
+        rows = await self.fetch(where, seeing, keys, plan_once=True)
         found = [dict(row) for row in rows]
         seen = [row.pop(_SEEN) for row in found]
         return found, Snapshot.parse(seen[0]) if seen else None

@@ -29,7 +29,7 @@ class LatencyView:
 
     def as_json(self) -> dict[str, float | None]:
         values = {"p50": self.p50, "p95": self.p95, "p99": self.p99, "max": self.max}
-        return {name: None if value is None else round(value, 3) for name, value in values.items()}
+        return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
 class LatencyWindow:
