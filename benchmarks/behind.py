@@ -2,7 +2,7 @@
 
 Invariant: the reader is PostgreSQL's own and looks at nothing but one mark in the bytes, so the time is the server's. It reads
 by protocol 1, which tells a transaction when it is over (with the memory that the server gives to decoding by default, and
-with so much that nothing is put aside on disk), and by protocol 2, which tells a large one while it grows.
+with what the daemon asks for by default), and by protocol 2, which tells a large one while it grows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from daemon.demo.embedded import Cluster
 
 _WAYS = {
     "protocol 1": (("proto_version=1",), "64MB"),
-    "protocol 1, in memory": (("proto_version=1",), "2GB"),
+    "protocol 1, 256 MB": (("proto_version=1",), "256MB"),
     "protocol 2, streaming": (("proto_version=2", "streaming=on"), "64MB"),
 }
 

@@ -77,7 +77,7 @@ class ReadConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has n
         return ""
 
     async def plan(self, *, once: bool) -> None:
-        """Whether a statement keeps one plan for all arguments, or the server plans it anew for each where that seems better."""
+        """Whether a statement keeps one plan for all arguments, or is planned anew for each where the server prefers that."""
         if once is not self._planned_once:
             await self.execute(f"set plan_cache_mode = {'force_generic_plan' if once else 'auto'}")
             self._planned_once = once

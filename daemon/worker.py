@@ -33,7 +33,7 @@ from daemon.truth import read_claimed
 from daemon.unit import Unit
 
 _READ = 500  # keys in one re-read
-_BUSY_S, _LINGER_S = 0.012, 0.009  # re-reads that follow within the first are at least the second apart
+_LINGER_S = 0.009  # re-reads are at least so far apart
 _HIDDEN_MIN_S, _HIDDEN_MAX_S = 0.002, 0.25  # between looks at a commit that is not visible yet
 _SOURCE_RETRY_S, _STOPPED_RETRY_S = 1.0, 2.0
 _FLYING_S = 0.02  # before a document that is in flight for another key is looked at again
@@ -97,6 +97,7 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as calls:
                 while not draining.is_set():
+                    await self._linger()
                     if not self._queue.ready.is_set() or self._room.locked():
                         await self._first(stop, self._claimable())
                     if self._gate.breaker.open:
@@ -107,7 +108,6 @@ class Worker:
                         await self._first(stop, self._ledger.settled())
                     if draining.is_set():
                         break
-                    await self._linger()
                     units = await self._gather()
                     self._flights.decided(key for unit in units for key in unit.claims)
                     for unit in units:
@@ -128,12 +128,10 @@ class Worker:
             task.result()
 
     async def _linger(self) -> None:
-        """When changes follow each other closely, let a few come together: one read and one call then serve them all."""
-        loop = asyncio.get_running_loop()
-        passed = loop.time() - self._gathered_at
-        if passed < _BUSY_S:
-            await asyncio.sleep(_LINGER_S - passed if passed < _LINGER_S else 0)
-        self._gathered_at = loop.time()
+        """Let changes that follow each other closely come together: one read and one call then serve them all."""
+        passed = asyncio.get_running_loop().time() - self._gathered_at
+        if passed < _LINGER_S:
+            await asyncio.sleep(_LINGER_S - passed)
 
     async def _claimable(self) -> None:
         """Wait until a key may be claimed and a call may follow."""
@@ -152,6 +150,7 @@ class Worker:
     async def _gather(self) -> list[Unit]:
         """Claim keys, read their truth, and pack what differs into calls. Gives back whatever cannot be read now."""
         loop = asyncio.get_running_loop()
+        self._gathered_at = loop.time()
         most = self._tap.room(_READ, self._limit)
         claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
         if not claims:

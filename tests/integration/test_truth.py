@@ -53,9 +53,9 @@ async def ground(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     made = Ground(erp, await database.connect())
     fetch = erp.fetch
 
-    async def counted(where: str, sql: str, *args: object) -> list[asyncpg.Record]:
+    async def counted(where: str, sql: str, *args: object, **how: bool) -> list[asyncpg.Record]:
         made.asked.append(sql)
-        return await fetch(where, sql, *args)
+        return await fetch(where, sql, *args, **how)
 
     monkeypatch.setattr(erp, "fetch", counted)
     yield made
@@ -91,6 +91,19 @@ async def test_many_keys_do_not_each_bring_the_snapshot(ground: Ground) -> None:
     assert not hidden
     assert len(found) == 200
     assert len(ground.asked) == 2
+
+
+async def test_a_read_of_few_keys_keeps_its_plan_and_one_of_many_is_planned_for_them(ground: Ground) -> None:
+    for _ in range(3):
+        await ground.read({1: 3, 2: 3})
+        await ground.read(dict.fromkeys(range(1, 201), 3))
+    statements = await ground.erp.fetch(
+        "erp.dsn",
+        "select statement, generic_plans, custom_plans from pg_prepared_statements where statement like 'select%id as key%'",
+    )
+    plans = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in statements}
+    assert plans.pop(SQL) == (0, 3)
+    assert [counts for statement, counts in plans.items() if "pg_current_snapshot()" in statement] == [(3, 0)]
 
 
 @pytest.mark.parametrize(
