@@ -1,7 +1,7 @@
 """The batch lane: a rebuild of a catalogue while stock changes, and extracts of many rows.
 
-Invariant: stock latency is that of the daemon's own status, from a process that saw this part alone; memory is the process's
-highest resident set.
+Invariant: after a rebuild, one that was killed too, every product shows its text and its images; an extract has every row, or
+the run fails.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-from adapters.store import http
-from adapters.store.base import StoreSettings
 from benchmarks import ground
+from benchmarks.lanes import Lanes, Part, figures
 from daemon.demo.embedded import Cluster
-from daemon.model import Limits
 
 CONTENT_SQL = (
     "select i.id as key, i.sku, d.html as description_html, "
@@ -39,8 +35,6 @@ JOB = """
 entity = "content"
 every = "30d"
 """
-CHANGES = 50
-"""Stock changes a second."""
 SETTINGS = {"max_slot_wal_keep_size": "8GB", "max_wal_size": "8GB"}
 
 
@@ -48,10 +42,7 @@ async def catalogue(
     products: int = 20_000, weight: int = 30_000, rounds: int = 3, part_s: float = 30.0
 ) -> dict[str, Any]:
     """Stock at 50/s alone, beside a rebuild of all content by another daemon, and beside one by the same daemon; a whole
-    rebuild, and one that is killed in the middle.
-
-    The other daemon is the control: it gives machine, ERP and store the same work, so that what is left between the two is
-    what the lanes of one daemon do to each other."""
+    rebuild, and one that is killed in the middle."""
     with ground.store() as url, Cluster(settings=SETTINGS) as cluster:
         connection = await asyncpg.connect(cluster.dsn())
         await ground.schema(connection, products)
@@ -80,87 +71,28 @@ async def catalogue(
                 await daemon.until(lambda r: ground.loaded(r) and not r["batches"]["texts"]["running"], within=1200)
                 daemon.stop()
             load_s = time.perf_counter() - start
-            found: dict[str, list[_Part]] = {name: [] for name in ("alone", "control", "rebuild")}
+            lanes = Lanes(connection, 5000, "catalogue", ground.loaded)
+            found: dict[str, list[Part]] = {name: [] for name in ("alone", "control", "rebuild")}
             for _ in range(rounds):
-                found["alone"].append(await _part(connection, one, None, part_s))
-                found["control"].append(await _part(connection, one, other, part_s))
-                found["rebuild"].append(await _part(connection, one, one, part_s))
-            whole = await _part(connection, one, one, None)
+                found["alone"].append(await lanes.part(one, None, part_s))
+                found["control"].append(await lanes.part(one, other, part_s))
+                found["rebuild"].append(await lanes.part(one, one, part_s))
+            whole = await lanes.part(one, one, None)
             one.start()
             rest = await _killed(one)
             await _compare(connection, url, products)
         await connection.close()
-    p99 = {name: statistics.median(part.p99 for part in parts) for name, parts in found.items()}
     return {
         "products": products,
         "bytes a document": weight,
         "first load of two daemons s": round(load_s, 1),
         "rebuild s": round(whole.took, 1),
         "rebuild documents/s": round(products / whole.took),
-        **{f"stock p50 ms, {name}": _ms(statistics.median(p.p50 for p in parts)) for name, parts in found.items()},
-        **{f"stock p99 ms, {name}": _ms(value) for name, value in p99.items()},
-        "stock p99 ratio": round(p99["rebuild"] / p99["alone"], 2),
-        "stock p99 ratio to the control": round(p99["rebuild"] / p99["control"], 2),
+        **figures(found, "rebuild"),
         "peak RSS MB alone": round(max(part.rss for part in found["alone"])),
         "peak RSS MB during the rebuild": round(whole.rss),
         "documents of a run that was killed in the middle": rest,
     }
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Stock's percentiles in seconds, memory in MB, the time it took."""
-
-    p50: float
-    p99: float
-    rss: float
-    took: float
-
-
-async def _part(
-    connection: asyncpg.Connection, daemon: ground.Daemon, rebuilt: ground.Daemon | None, seconds: float | None
-) -> _Part:
-    """Stock changes by `daemon` for so long while `rebuilt` sends all content, or until it has sent it; each in a process of
-    its own."""
-    running = [daemon] if rebuilt in (None, daemon) else [daemon, rebuilt]
-    for one in running:
-        one.start()
-        await one.until(lambda r: r["source"]["state"] == "streaming" and ground.loaded(r))
-    ended = asyncio.Event()
-
-    async def stock() -> None:
-        number = 0
-        while not ended.is_set():
-            number += 1
-            await connection.execute(
-                "update stock_level set on_hand = on_hand + 1 where item_id = $1", number % 5000 + 1
-            )
-            await asyncio.sleep(1 / CHANGES)
-
-    writer = asyncio.create_task(stock())
-    start = time.perf_counter()
-    if rebuilt is not None:
-        await rebuilt.call("POST", "/api/batches/catalogue")
-    if seconds is not None:
-        await asyncio.sleep(seconds)
-    elif rebuilt is not None:
-        await rebuilt.until(lambda r: not r["batches"]["catalogue"]["running"], within=1200)
-    took = time.perf_counter() - start
-    ended.set()
-    await writer
-    report = await daemon.until(lambda r: not ground.entities(r)["stock"]["pending"])
-    latency, rss = ground.entities(report)["stock"]["latency_seconds"], ground.peak_rss_mb(daemon.pid)
-    if rebuilt is not None and seconds is not None:
-        assert (await rebuilt.until(bool))["batches"]["catalogue"]["running"], "the rebuild was too short"
-        await rebuilt.call("DELETE", "/api/batches/catalogue")
-        await rebuilt.until(lambda r: not r["batches"]["catalogue"]["running"])
-    for one in running:
-        one.stop()
-    return _Part(latency["p50"], latency["p99"], rss, took)
 
 
 async def _killed(daemon: ground.Daemon) -> int:
@@ -184,14 +116,10 @@ async def _compare(connection: asyncpg.Connection, url: str, products: int) -> N
     """Every product shows its text and its images. AssertionError for the first that does not."""
     said = {str(row["sku"]): (row["text"], json.loads(row["images"])) async for row in _rows(connection)}
     assert len(said) == products
-    shop = http.create(StoreSettings("shop", url, "bench", 60.0, Limits()))
-    await shop.open()
-    try:
+    async with ground.adapter(url) as shop:
         async for _, fields in shop.scan("content"):
             text = hashlib.sha256(str(fields["description_html"]).encode()).hexdigest()
             assert (text, fields["images"]) == said.pop(str(fields["sku"])), fields["sku"]
-    finally:
-        await shop.close()
     assert not said, f"{len(said)} products show nothing"
 
 

@@ -12,16 +12,15 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 
-from adapters.store.base import Store, StoreSettings
-from adapters.store.http import create
+from adapters.store.base import Store
 from benchmarks import ground
 from daemon.demo.embedded import Cluster
-from daemon.model import Limits, Patch
+from daemon.model import Patch
 
 ITEMS = 100_000
 CHANGES_S = ITEMS * 0.01 / 60
@@ -84,16 +83,6 @@ async def _polled(cluster: Cluster, store: Store, seconds: float, every: float, 
     return cost, sorted(ages)[int(len(ages) * 0.99)]
 
 
-@contextlib.asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[Store]:
-    store = create(StoreSettings("main", url, "bench", 10, Limits()))
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 def _patch(row: asyncpg.Record, version: int) -> Patch:
     changed_at = round(row["updated_at"].timestamp() * 1e6)
     identity = {"sku": row["sku"]}
@@ -149,7 +138,7 @@ async def run(seconds: float = 30) -> dict[str, Any]:
             shown.update((row["key"], row["available"]) for row in rows)
             return changed
 
-        async with _opened(url) as store:
+        async with ground.adapter(url) as store:
             every, polled, age = await _as_fresh(cluster, store, seconds, fresh, by_index)
             same_second, second_age = await _polled(cluster, store, seconds, 1.0, by_index)
             compared, full_age = await _polled(cluster, store, seconds, fresh, by_comparison)

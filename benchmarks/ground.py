@@ -20,6 +20,10 @@ from typing import Any
 
 import aiohttp
 
+from adapters.store import http
+from adapters.store.base import Store, StoreSettings
+from daemon.model import Limits
+
 REPO = Path(__file__).parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -70,6 +74,17 @@ def store() -> Iterator[str]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@contextlib.asynccontextmanager
+async def adapter(url: str) -> AsyncIterator[Store]:
+    """The daemon's own adapter for the storefront double."""
+    shop = http.create(StoreSettings("main", url, "bench", 60.0, Limits()))
+    await shop.open()
+    try:
+        yield shop
+    finally:
+        await shop.close()
 
 
 class Daemon:

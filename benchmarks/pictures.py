@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -21,7 +20,8 @@ import aiohttp
 import asyncpg
 
 from benchmarks import ground
-from benchmarks.batches import CHANGES, SETTINGS
+from benchmarks.batches import SETTINGS
+from benchmarks.lanes import Lanes, Part, figures
 from daemon.demo.embedded import Cluster
 
 HTML, IMAGE = 30_000, 20_000
@@ -58,7 +58,7 @@ async def run(
     """Stock at 50/s alone, beside a first load of content by another daemon, and beside one by the same daemon; then the rest
     of both, with a kill -9 in the middle.
 
-    The other daemon is the control, as in `batches.catalogue`. Each sends the content of one half of the products,
+    Each daemon sends the content of one half of the products,
     `per_second` documents a second, or as fast as it goes."""
     with Cluster(settings=SETTINGS) as cluster, _shop(products) as url:
         connection = await asyncpg.connect(cluster.dsn())
@@ -84,13 +84,16 @@ async def run(
             await one.until(lambda r: _sent(r, "stock") >= products, within=1200)
             for daemon in (one, other):
                 daemon.stop()
-            found: dict[str, list[dict[str, float]]] = {"alone": [], "control": [], "during uploads": []}
+            lanes = Lanes(
+                connection, products, "texts", lambda r: not ground.entities(r).get("stock", {}).get("pending")
+            )
+            found: dict[str, list[Part]] = {"alone": [], "control": [], "during uploads": []}
             uploaded, before = 0, 0
             for _ in range(rounds):
-                found["alone"].append(await _part(connection, one, None, products, part_s))
-                found["control"].append(await _part(connection, one, other, products, part_s))
+                found["alone"].append(await lanes.part(one, None, part_s))
+                found["control"].append(await lanes.part(one, other, part_s))
                 before = (await told())["files"]
-                found["during uploads"].append(await _part(connection, one, one, products, part_s))
+                found["during uploads"].append(await lanes.part(one, one, part_s))
                 uploaded += (await told())["files"] - before
             rss = await _rest(one, told, middle=(before + products) // 2)
             await _rest(other, told, middle=None)
@@ -98,22 +101,11 @@ async def run(
             await _compare(connection, whole["shown"])
             assert whole["files"] == 2 * products, f"{whole['files']} files of {2 * products} images"
         await connection.close()
-    figures = {
-        when: {name: statistics.median(p[name] for p in parts) for name in ("p50", "p99")}
-        for when, parts in found.items()
-    }
-    p99 = {when: each["p99"] for when, each in figures.items()}
     return {
         "products": products,
         "images uploaded, each once": whole["files"],
         "images/s": round(uploaded / (rounds * part_s)),
-        **{
-            f"stock {name} ms, {when}": round(each[name] * 1000, 1)
-            for name in ("p50", "p99")
-            for when, each in figures.items()
-        },
-        "stock p99 ratio": round(p99["during uploads"] / p99["alone"], 2),
-        "stock p99 ratio to the control": round(p99["during uploads"] / p99["control"], 2),
+        **figures(found, "during uploads"),
         "peak RSS MB": round(rss),
     }
 
@@ -176,43 +168,6 @@ async def _fill(connection: asyncpg.Connection, products: int) -> None:
 
 def _sent(report: dict[str, Any], entity: str) -> int:
     return int(ground.entities(report)[entity]["applied_total"])
-
-
-async def _part(
-    connection: asyncpg.Connection, daemon: ground.Daemon, sender: ground.Daemon | None, products: int, seconds: float
-) -> dict[str, float]:
-    """Stock changes by `daemon` for so long, beside the content that `sender` sends; stock's percentiles. Each in a process of
-    its own."""
-    running = [daemon] if sender in (None, daemon) else [daemon, sender]
-    for one in running:
-        one.start()
-        await one.until(lambda r: r["source"]["state"] == "streaming")
-    await daemon.until(lambda r: not ground.entities(r)["stock"]["pending"])
-    ended = asyncio.Event()
-
-    async def stock() -> None:
-        number = 0
-        while not ended.is_set():
-            number += 1
-            sql = "update stock_level set on_hand = on_hand + 1 where item_id = $1"
-            await connection.execute(sql, number % products + 1)
-            await asyncio.sleep(1 / CHANGES)
-
-    if sender is not None:
-        await sender.call("POST", "/api/batches/texts")
-        await sender.until(lambda r: r["batches"]["texts"]["running"])
-    writer = asyncio.create_task(stock())
-    await asyncio.sleep(seconds)
-    ended.set()
-    await writer
-    report = await daemon.until(lambda r: not ground.entities(r)["stock"]["pending"])
-    if sender is not None:
-        assert (await sender.until(bool))["batches"]["texts"]["running"], "there was too little to send"
-        await sender.call("DELETE", "/api/batches/texts")
-        await sender.until(lambda r: not r["batches"]["texts"]["running"])
-    for one in running:
-        one.stop()
-    return dict(ground.entities(report)["stock"]["latency_seconds"])
 
 
 async def _compare(connection: asyncpg.Connection, shown: dict[str, list[str]]) -> None:

@@ -71,7 +71,7 @@ class ReadConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has n
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._planned_once = False
+        self._planned_once: bool | None = False
 
     def get_reset_query(self) -> str:
         return ""
@@ -79,6 +79,7 @@ class ReadConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has n
     async def plan(self, *, once: bool) -> None:
         """Whether a statement keeps one plan for all arguments, or is planned anew for each where the server prefers that."""
         if once is not self._planned_once:
+            self._planned_once = None  # a question that is given up may have been answered or not
             await self.execute(f"set plan_cache_mode = {'force_generic_plan' if once else 'auto'}")
             self._planned_once = once
 

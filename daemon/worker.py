@@ -152,7 +152,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._gathered_at = loop.time()
         most = self._tap.room(_READ, self._limit)
-        claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, loop.time())}
+        claims = {claim.key: claim for claim in self._dirty.claim(self.name, most, self._gathered_at)}
         if not claims:
             return []
         self._flights.expect(claims)

@@ -37,7 +37,7 @@ def counts_as_shipped(order: Record, pieces: Pieces) -> bool:
 
 
 def _fits(order: Record, pieces: Pieces, of: str, less: str) -> bool:
-    room = {item["id"]: room for item, room in differences(order, of, less)}
+    room = {item["id"]: left for item, left in _differences(order, of, less)}
     return all(number <= room.get(id_, Decimal(0)) for id_, number in pieces.items())
 
 
@@ -78,7 +78,7 @@ class Halves:
 
     async def _reserve(self, order: Record, fulfilment: Record, pieces: Pieces) -> None:
         """All that the order's lines lack. The half may have ended their reservations, whole or in part."""
-        lacking = {item["id"]: left for item, left in differences(order, "quantity", "fulfilled_quantity")}
+        lacks = {item["id"]: left for item, left in lacking(order)}
         fields = "id,line_item_id,inventory_item_id,quantity"
         held = await self._api.named("reservations", "reservations", fields, "line_item_id", pieces)
         rows = {(row.get("line_item_id"), row.get("inventory_item_id")): row for row in held}
@@ -87,12 +87,12 @@ class Halves:
             if item is None or not pieces.get(line):
                 continue  # Medusa does not manage its inventory
             each = decimal(of.get("quantity"), "quantity") / pieces[line]  # a kit takes several of an item for a piece
-            wanted = {"quantity": orjson.Fragment(format(lacking[line] * each, "f"))}
+            wanted = {"quantity": orjson.Fragment(format(lacks[line] * each, "f"))}
             row = rows.get((line, item))
             if row is None:
                 place = {"line_item_id": line, "inventory_item_id": item, "location_id": fulfilment.get("location_id")}
                 await self._write("reservations", {**place, **wanted}, fulfilment)
-            elif decimal(row.get("quantity"), "quantity") < lacking[line] * each:
+            elif decimal(row.get("quantity"), "quantity") < lacks[line] * each:
                 await self._write(f"reservations/{row['id']}", wanted, fulfilment)
 
     async def _write(self, path: str, body: Mapping[str, Any], fulfilment: Record) -> None:
@@ -107,7 +107,12 @@ class Halves:
             ) from None
 
 
-def differences(order: Record, of: str, less: str) -> list[tuple[Record, Decimal]]:
+def lacking(order: Record) -> list[tuple[Record, Decimal]]:
+    """The line items of an order, with what was not put into a fulfilment yet. Raises Refused."""
+    return _differences(order, "quantity", "fulfilled_quantity")
+
+
+def _differences(order: Record, of: str, less: str) -> list[tuple[Record, Decimal]]:
     """The line items of an order, with how much more there is of one count than of another."""
     return [(item, count(item, of) - count(item, less)) for item in order.get("items") or ()]
 

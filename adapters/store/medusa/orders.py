@@ -17,7 +17,7 @@ import orjson
 from adapters.store.loan import Memory
 from adapters.store.medusa.api import Record
 from adapters.store.medusa.finder import Finder, metadata
-from adapters.store.medusa.halves import Halves, count, counts_as_shipped, differences, half_made
+from adapters.store.medusa.halves import Halves, count, counts_as_shipped, half_made, lacking
 from adapters.store.medusa.setting import Setting
 from adapters.store.medusa.shop import Shop
 from adapters.store.medusa.single import each_alone
@@ -125,7 +125,7 @@ class Orders:
 
     async def _fulfil(self, order: Record, shipment: Mapping[str, Any], instead: Record | None) -> Record:
         """The order with the fulfilment of a shipment, which is made `instead` of a half of it."""
-        lines = _lines(shipment, _lacking(order))
+        lines = _lines(shipment, lacking(order))
         body = {"items": _items(lines), "metadata": {self._id_key: shipment["id"]}}
         path = f"orders/{order['id']}/fulfillments"
         async with self._turns.order():
@@ -141,7 +141,7 @@ class Orders:
         listed = _records(said.get("fulfilments"))
         if listed or action not in ("shipped", "delivered"):
             return [{**each, "id": str(each.get("id"))} for each in listed if _has_left(each)]
-        lines = [{"sku": item.get("variant_sku"), "quantity": left} for item, left in _lacking(order) if left > 0]
+        lines = [{"sku": item.get("variant_sku"), "quantity": left} for item, left in lacking(order) if left > 0]
         whole = {"id": _WHOLE, "lines": lines}
         return [whole] if lines or self._mine(order, whole) else []
 
@@ -244,11 +244,6 @@ def _records(value: Any) -> list[Mapping[str, Any]]:
 def _live(order: Record) -> list[Record]:
     """The fulfilments that were not canceled."""
     return [each for each in _records(order.get("fulfillments")) if each.get("canceled_at") is None]
-
-
-def _lacking(order: Record) -> list[tuple[Record, Decimal]]:
-    """The line items of an order, with what was not put into a fulfilment yet."""
-    return differences(order, "quantity", "fulfilled_quantity")
 
 
 def _held(order: Record, fulfilment: Record) -> list[tuple[Record, Decimal]]:
