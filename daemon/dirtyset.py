@@ -25,9 +25,12 @@ WINDOW = 200_000
 _COUNT_EVERY_S = 1.0
 
 # a conflict is a key that waits on disk alone: the older age and all transactions count
-_MARK = """insert into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?) where true
-on conflict do update set since = min(since, excluded.since), xids = case
+_OLDEST = """where true on conflict do update set since = min(since, excluded.since), xids = case
     when excluded.xids is null then xids when xids is null then excluded.xids else xids || ' ' || excluded.xids end"""
+_MARK = f"insert into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?) {_OLDEST}"  # noqa: S608 -- constants
+_MARK_FEW = f"""insert into dirty (queue, key, since, xids) select json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+    json_extract(value, '$[2]'), json_extract(value, '$[3]') from json_each(?) {_OLDEST}"""  # noqa: S608 -- constants
+_FEW = 10  # most keys of a mark that is written together with others
 _REMARK = "insert or replace into dirty (queue, key, since, xids) select ?, value, ?, ? from json_each(?)"
 _CLEAN = "delete from dirty where queue = ? and key in (select value from json_each(?))"
 _PARK = """insert or replace into parked (queue, key, since, kind, code, reason, at) values (?, ?, ?, ?, ?, ?, ?)"""
@@ -124,7 +127,11 @@ class DirtySet:
             return
         if queue.page:
             queue.leave_page(*new)
-        self._state.append(_MARK, queue.id, tag.since, packed(tag.xids), json_list(new))
+        xids = packed(tag.xids)
+        if len(new) > _FEW:
+            self._state.append(_MARK, queue.id, tag.since, xids, json_list(new))
+        else:
+            self._state.append_rows(_MARK_FEW, [(queue.id, key, tag.since, xids) for key in new])
         if queue.spilled or len(queue.fresh) + len(new) > self._window:
             queue.spill(new, since)
         else:

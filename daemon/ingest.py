@@ -114,8 +114,8 @@ class Ingest:
                 for event in self._decoder.feed(data):
                     await self._take(event)
                 await self._state.room()
-                # give workers their turn: one chunk is a few milliseconds of work
-                await asyncio.sleep(0)
+                if stream.more:  # one chunk is a few milliseconds of work: workers have their turn before the next
+                    await asyncio.sleep(0)
         finally:
             self.stream = None
 

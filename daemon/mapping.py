@@ -390,7 +390,10 @@ def _differ(name: str, fields: Mapping[str, Any], known: Mapping[str, Any]) -> b
     """Whether a field is not the same JSON in both; absent is not null, and true is not 1."""
     if name not in fields or name not in known:
         return True
-    return orjson.dumps(fields[name], option=_JSON) != orjson.dumps(known[name], option=_JSON)
+    one, other = fields[name], known[name]
+    if type(one) is str and type(other) is str:
+        return one != other
+    return orjson.dumps(one, option=_JSON) != orjson.dumps(other, option=_JSON)
 
 
 def _ticked(names: Iterable[str]) -> str:

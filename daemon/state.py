@@ -29,26 +29,25 @@ from daemon.checkpoints import Checkpoints
 from daemon.errors import StateError
 from daemon.model import Fingerprint, Lsn
 from daemon.reserve import Op, Reserve
-from daemon.stateschema import migrate
+from daemon.stateschema import migrate, unusable
 
 T = TypeVar("T")
 
 _RETRY_S = 1.0
 _GATHER_S = 0.05  # operations share a transaction with what follows, or a call that leaves; the position waits for it
-_SURROUNDINGS = (
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-)
 _FULL = 50_000  # operations waiting to be written before sources are asked to wait
+_ROWS = 100  # most rows that come together in one operation
+
+_POSITION = "update source set lsn = ?"
+_COMMIT = "update source set lsn = ?, commit_lsn = ?, commit_xid = ?, commit_at = ?"
 
 
 def json_list(values: Iterable[Any]) -> str:
     """Values as one parameter that SQLite's json_each reads as rows."""
     return orjson.dumps(list(values)).decode()
+
+
+sqlite3.register_adapter(list, json_list)
 
 
 class StateFile:
@@ -84,6 +83,7 @@ class StateFile:
         self._setting_aside = asyncio.Lock()
         self._committed = 0  # as `flushed`, for the writing thread
         self._under_way = 0  # sequence number of the newest operation that is being written
+        self._sealed = 0  # sequence number of the newest operation that takes no more rows: some thread may be at it
         self.problem = ""
         """Why writing fails at the moment; empty when it does not."""
 
@@ -122,7 +122,7 @@ class StateFile:
             self._checkpoints.open(self._writer)
         except sqlite3.Error as exc:
             self.close()
-            raise _unusable(self.path, exc) from exc
+            raise unusable(self.path, exc) from exc
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -192,6 +192,16 @@ class StateFile:
         self._wake.set()
         return self.appended
 
+    def append_rows(self, sql: str, rows: list[tuple[Any, ...]]) -> int:
+        """As `append`, for a statement that takes a few rows as one JSON array. They join those of the newest operation where
+        it is the same statement and waits: each statement costs the writing thread more than a row."""
+        if self.appended > self._sealed:
+            last, params = self._ops[-1]
+            if last is sql and len(params[0]) < _ROWS:
+                params[0].extend(rows)
+                return self.appended
+        return self.append(sql, rows)
+
     def advance(self, lsn: Lsn, commit: Fingerprint | None = None) -> None:
         """Record that everything up to `lsn` has been appended: the end of `commit`, where it is one's.
 
@@ -260,7 +270,8 @@ class StateFile:
 
     async def _set_aside(self) -> None:
         """Write what waits into the reserve; where that is full too, wait until the disk takes something."""
-        upto, before = self.appended, max(self._aside, self.flushed)
+        self._sealed = upto = self.appended
+        before = max(self._aside, self.flushed)
         ops = self._ops[before - self.flushed :]
         try:
             await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write_aside, ops, before)
@@ -301,7 +312,7 @@ class StateFile:
         self._wake.clear()
         self._haste.clear()
         ops, position, epoch = self._ops[:], self._position, self._epoch
-        self._under_way = upto = self.flushed + len(ops)
+        self._sealed = self._under_way = upto = self.flushed + len(ops)
         write = asyncio.get_running_loop().run_in_executor(
             self._write_thread, self._write, ops, position, self._commit, epoch, upto
         )
@@ -350,9 +361,7 @@ class StateFile:
         assert connection is not None
         last: list[Op] = []
         if epoch == self._epoch and position > self.durable:
-            last.append(("update source set lsn = ?", (position,)))
-            if commit is not None:
-                last.append(("update source set commit_lsn = ?, commit_xid = ?, commit_at = ?", tuple(commit)))
+            last.append((_POSITION, (position,)) if commit is None else (_COMMIT, (position, *commit)))
         with self._turn:
             self._commit_ops(connection, ops, last)
             self._committed = upto
@@ -362,7 +371,7 @@ class StateFile:
         connection.execute("begin immediate")
         try:
             for sql, params in (*ops, *last):
-                connection.execute(sql, params)
+                connection.execute(sql, params)  # rows become JSON by the adapter above
             token = secrets.token_hex(16) if self._reserve.used else ""
             if token:
                 connection.execute("update source set reserve = ?", (token,))
@@ -374,21 +383,3 @@ class StateFile:
             raise
         if token:
             self._reserve.void(token)
-
-
-def _unusable(path: Path, exc: sqlite3.Error) -> StateError:
-    """What to do about a file that cannot be opened; only a broken one is to be moved away."""
-    kind = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if kind in _SURROUNDINGS:
-        return StateError(
-            f"{path} cannot be written: {exc}",
-            where="state.path",
-            code="E-STATE-WRITE",
-            hint="Free disk space and see that the folder can be written; the file itself is sound, keep it.",
-        )
-    return StateError(
-        f"{path} cannot be used: {exc}",
-        where="state.path",
-        code="E-STATE-CORRUPT",
-        hint="Move the file away and start again: every entity is then compared and loaded anew.",
-    )

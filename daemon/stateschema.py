@@ -7,6 +7,18 @@ that is not ours, newer than we are, or damaged is refused before anything in it
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
+
+from daemon.errors import StateError
+
+_SURROUNDINGS = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+)
 
 APPLICATION_ID = 0x65727073  # "erps"
 
@@ -80,3 +92,21 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.executescript(
             f"begin immediate;{script};pragma application_id={APPLICATION_ID};pragma user_version={number};commit;"
         )
+
+
+def unusable(path: Path, exc: sqlite3.Error) -> StateError:
+    """What to do about a file that cannot be opened; only a broken one is to be moved away."""
+    kind = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if kind in _SURROUNDINGS:
+        return StateError(
+            f"{path} cannot be written: {exc}",
+            where="state.path",
+            code="E-STATE-WRITE",
+            hint="Free disk space and see that the folder can be written; the file itself is sound, keep it.",
+        )
+    return StateError(
+        f"{path} cannot be used: {exc}",
+        where="state.path",
+        code="E-STATE-CORRUPT",
+        hint="Move the file away and start again: every entity is then compared and loaded anew.",
+    )

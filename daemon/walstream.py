@@ -124,6 +124,11 @@ class WalStream(asyncio.Protocol):
             self._resume_reading()
         return chunk
 
+    @property
+    def more(self) -> bool:
+        """Whether `read` would return at once."""
+        return bool(self._chunks)
+
     def confirm(self, durable: Lsn, *, now: bool = False) -> None:
         """Everything before `durable` may be forgotten by the server. `now` answers a keepalive that asks for a reply."""
         self._confirmed = max(durable, self._confirmed)

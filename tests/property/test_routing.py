@@ -73,6 +73,7 @@ class Wire:
 
     received_at = 0.0
     place = "erp.dsn"
+    more = False
 
     def __init__(self, content: bytes) -> None:
         self.content = [content]

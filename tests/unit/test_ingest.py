@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,14 @@ class Wire:
         self.confirmed: list[tuple[int, bool]] = []
         self.received_at = 0.0
         self.place = "erp.dsn"
+        self.seen: Callable[[], None] = lambda: None
+
+    @property
+    def more(self) -> bool:
+        return bool(self.pieces)
 
     async def read(self) -> bytes:
+        self.seen()
         if not self.pieces:
             raise SourceLost("cut")
         return self.pieces.pop(0)
@@ -93,6 +99,24 @@ async def test_a_commit_moves_the_position_to_its_end(ground: Ground) -> None:
     await ground.state.drain()
     assert ground.state.durable == 508
     assert ground.claims() == {n: Claim(n, FIRST, frozenset({150})) for n in (1, 2)}
+
+
+async def test_workers_have_a_turn_before_what_waits_is_read(ground: Ground) -> None:
+    turns: list[None] = []
+    before: list[int] = []
+
+    async def worker() -> None:
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    wire = Wire(transaction(500, b"1"), transaction(600, b"2"), transaction(700, b"3"))
+    wire.seen = lambda: before.append(len(turns))
+    working = asyncio.create_task(worker())
+    with suppress(SourceLost):
+        await ground.ingest.run(wire, ready=lambda: None)  # type: ignore[arg-type]
+    working.cancel()
+    assert before[0] < before[1] < before[2]
 
 
 async def test_a_transaction_that_is_cut_off_moves_nothing(ground: Ground) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from daemon.reserve import Op, Reserve
 from daemon.state import StateFile
-from tests.unit.test_state import MARK, Pause, fill_disk, on_disk, opened, writing
+from tests.unit.test_state import MARK, MARKS, Pause, fill_disk, on_disk, opened, writing
 from tests.waiting import until
 
 OPS: list[Op] = [("insert into a values (?, ?, ?)", (1, None, "ä")), ("insert into b values (?)", (b"\x00\xff",))]
@@ -142,6 +142,21 @@ async def test_what_is_secured_on_a_full_disk_is_taken_in_by_the_next_start_once
         assert on_disk(state.path) == ([0, 1, 2], 0), "marks, and no position: the log tells it again"
         assert rows(state.path) == 4
         again.close()
+
+
+async def test_rows_that_come_after_their_like_was_set_aside_are_set_aside_too(state: StateFile) -> None:
+    async with writing(state):
+        await failing(state)
+        for key in range(3):
+            state.append_rows(MARKS, [(key, 1)])
+            securing = asyncio.create_task(state.secured())
+            await asyncio.sleep(0)  # it is being set aside
+            state.append_rows(MARKS, [(key + 10, 1)])
+            await securing
+            await state.secured()
+    state.close()
+    opened(state.path).close()
+    assert on_disk(state.path) == ([0, 1, 2, 10, 11, 12], 0)
 
 
 async def test_a_disk_that_is_back_takes_everything_once(state: StateFile) -> None:

@@ -17,6 +17,10 @@ from daemon.state import StateFile
 from tests.waiting import until
 
 MARK = "insert into dirty (queue, key, since) values (1, ?, ?)"
+MARKS = (
+    "insert into dirty (queue, key, since) select 1, json_extract(value, '$[0]'), json_extract(value, '$[1]') "
+    "from json_each(?)"
+)
 BIG = "insert into rowkey (relation, row, key) values ('t', ?, zeroblob(20000))"
 
 
@@ -371,3 +375,36 @@ async def test_who_waits_for_what_is_being_written_asks_for_no_second_transactio
         assert len(begun) == 1
         await state.secured()
         assert state.flushed >= newer
+
+
+async def test_rows_of_one_statement_share_an_operation_while_it_waits_and_keep_their_place(state: StateFile) -> None:
+    first = state.append_rows(MARKS, [(1, 10)])
+    assert state.append_rows(MARKS, [(2, 20), ("two", 30)]) == first
+    state.append("update dirty set since = since + 1")
+    last = state.append_rows(MARKS, [(3, 40)])
+    assert last == first + 2
+    await state.drain()
+    assert state.query("select key, since from dirty order by key") == [(1, 11), (2, 21), (3, 40), ("two", 31)]
+
+
+async def test_an_operation_grows_no_further_than_its_bound(state: StateFile) -> None:
+    numbers = {state.append_rows(MARKS, [(key, 1)]) for key in range(250)}
+    assert len(numbers) == 3
+    await state.drain()
+    assert on_disk(state.path)[0] == list(range(250))
+
+
+async def test_rows_that_come_while_a_transaction_is_written_are_in_the_next(state: StateFile) -> None:
+    async with writing(state):
+        pause = Pause(state)
+        first = state.append_rows(MARKS, [(1, 10)])
+        state.hasten()
+        await until(pause.reached.is_set, what="a transaction is under way")
+        assert state.append_rows(MARKS, [(2, 20)]) > first
+        state.advance(100)
+        pause.released.set()
+        await until(lambda: state.flushed >= first, what="the first transaction is on disk")
+        keys, lsn = on_disk(state.path)
+        assert 2 in keys or lsn == 0, "no position without its marks"
+        await until(lambda: state.durable == 100, what="the position is durable")
+        assert on_disk(state.path) == ([1, 2], 100)
