@@ -12,7 +12,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -33,6 +33,7 @@ SMALLEST: dict[str, Key] = {
 _LOCAL_EPOCH = dt.datetime(2000, 1, 1)  # noqa: DTZ001 -- a timestamp without time zone has none
 _EPOCH = _LOCAL_EPOCH.replace(tzinfo=dt.UTC)
 _SEEN = "erpsyncd.seen"  # a column that no query of a mapping gives
+FEW = 100  # keys of one read that keeps its plan, and whose rows may bring their snapshot along
 _LOOKS = 5  # at the ERP's clock
 _LONG = 400  # digits of a whole number from which on Python refuses, or takes its time, to make an int of it
 
@@ -289,20 +290,22 @@ class Erp:
                 pool.terminate()
 
     @asynccontextmanager
-    async def connection(self, where: str, *, plan_once: bool = False) -> AsyncIterator[asyncpg.Connection]:
-        """A read connection; what the driver raises inside leaves translated."""
+    async def connection(self, where: str, *, plan_once: bool | None = False) -> AsyncIterator[asyncpg.Connection]:
+        """A read connection; what the driver raises inside leaves translated. `plan_once` as for `ReadConnection.plan`, None
+        where it does not matter: to change it costs a round trip."""
         if self._pool is None:
             raise SourceLost("not connected", where=where)
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
-                await connection.plan(once=plan_once)
+                if plan_once is not None:
+                    await connection.plan(once=plan_once)
                 yield connection
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as exc:
             raise translate(exc, where) from exc
 
-    async def fetch(self, where: str, sql: str, *args: Any, plan_once: bool = False) -> list[asyncpg.Record]:
+    async def fetch(self, where: str, sql: str, *args: Any, plan_once: bool | None = False) -> list[asyncpg.Record]:
         """Rows of one statement. `where` is the query's place in the configuration."""
         async with self.connection(where, plan_once=plan_once) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *args)
@@ -310,18 +313,22 @@ class Erp:
 
     async def snapshot(self) -> Snapshot:
         """What a statement that starts from now on sees at least."""
-        rows = await self.fetch("erp.dsn", "select pg_current_snapshot()::text")
+        rows = await self.fetch("erp.dsn", "select pg_current_snapshot()::text", plan_once=None)
         return Snapshot.parse(rows[0][0])
 
-    async def read(self, where: str, sql: str, keys: Sequence[Key]) -> list[asyncpg.Record]:
-        """The rows of an entity's projection for these keys."""
+    async def read(self, where: str, sql: str, keys: Sequence[Key], *, anew: bool = False) -> list[asyncpg.Record]:
+        """The rows that a query gives for these keys, planned `anew` for them where there are many. To plan for few of them
+        costs the server more than to read them, so one plan has to do; where that fails, the query is asked with its own."""
+        if len(keys) <= FEW and not anew:
+            with suppress(MappingError, SourceError):
+                return await self.fetch(where, sql, keys, plan_once=True)
         return await self.fetch(where, sql, keys)
 
     async def read_seeing(
         self, where: str, sql: str, keys: Sequence[Key]
     ) -> tuple[list[dict[str, Any]], Snapshot | None]:
-        """The same rows together with the snapshot that gave them; None where no row is there to bring it. For few keys: to
-        plan for them costs the server more than to read them, so one plan has to do."""
+        """An entity's rows for few keys together with the snapshot that gave them, which each row brings and which may be
+        long; None where no row is there to bring it. One plan has to do."""
         # the query begins in the first line, so that errors name its own lines; a comment at its end stays there
         seeing = f'select q.*, (select pg_current_snapshot()::text) "{_SEEN}" from ({sql}\n) q'  # noqa: S608 -- the mapping's
         rows = await self.fetch(where, seeing, keys, plan_once=True)
@@ -331,7 +338,7 @@ class Erp:
 
     async def keys(self, where: str, sql: str, values: Sequence[Key]) -> set[Key]:
         """The keys that a watch's query gives for column values; NULLs are left out."""
-        return plain_keys(await self.fetch(where, sql, values), where)
+        return plain_keys(await self.read(where, sql, values), where)
 
     async def page(self, where: str, sql: str, after: Key, limit: int) -> list[Key]:
         """The next page of all keys."""
@@ -340,7 +347,7 @@ class Erp:
 
     async def clock(self) -> Clock:
         """Both clocks at one moment: the closest of a few looks, for the first prepares its statement and any may wait here."""
-        async with self.connection("erp.dsn") as connection:
+        async with self.connection("erp.dsn", plan_once=None) as connection:
             looks = [await _look(connection) for _ in range(_LOOKS)]
         return min(looks, key=lambda clock: clock.round_trip_s)
 

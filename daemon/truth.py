@@ -6,17 +6,14 @@ for one key's rows fails for that key alone; the others are found by halving.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from daemon.config.entity import Entity
 from daemon.dirtyset import DirtySet
-from daemon.erp import Erp
+from daemon.erp import FEW, Erp
 from daemon.errors import MappingError, SourceError
 from daemon.mapping import Documents, Mapper
 from daemon.model import Claim, Key, Snapshot
-
-_FEW = 100  # keys up to which rows bring their snapshot along: each row has it, and it may be long
 
 
 async def read_claimed(
@@ -24,8 +21,9 @@ async def read_claimed(
 ) -> tuple[set[Key], dict[Key, Documents], dict[Key, MappingError]]:
     """The keys whose transactions are not visible yet, and of the others what `read_documents` gives. Mostly one question
     to the ERP, whose rows bring their snapshot along."""
-    if len(claims) <= _FEW and ";" not in entity.sql and any(claim.xids for claim in claims.values()):
-        with contextlib.suppress(MappingError, SourceError):  # the plain query says it in its own words, key by key
+    failed = False
+    if len(claims) <= FEW and ";" not in entity.sql and any(claim.xids for claim in claims.values()):
+        try:
             rows, snapshot = await erp.read_seeing(f"entity.{entity.name}.sql", entity.sql, list(claims))
             if snapshot is not None:
                 dirty.saw(snapshot)
@@ -35,11 +33,13 @@ async def read_claimed(
                     good.pop(key, None)
                     bad.pop(key, None)
                 return hidden, good, bad
+        except (MappingError, SourceError):
+            failed = True  # the plain query says it in its own words, key by key
     hidden = await hidden_keys(erp, dirty, claims.values())
     keys = [key for key in claims if key not in hidden]
     if not keys:
         return hidden, {}, {}
-    good, bad = await read_documents(erp, entity, mapper, keys)
+    good, bad = await read_documents(erp, entity, mapper, keys, anew=failed)
     return hidden, good, bad
 
 
@@ -58,16 +58,16 @@ def _hidden(claims: Iterable[Claim], snapshot: Snapshot) -> set[Key]:
 
 
 async def read_documents(
-    erp: Erp, entity: Entity, mapper: Mapper, keys: Sequence[Key]
+    erp: Erp, entity: Entity, mapper: Mapper, keys: Sequence[Key], *, anew: bool = False
 ) -> tuple[dict[Key, Documents], dict[Key, MappingError]]:
-    """Documents by key, and the keys whose rows cannot be shown; a key without rows is in neither."""
+    """Documents by key, and the keys whose rows cannot be shown; a key without rows is in neither. `anew` as for `Erp.read`."""
     try:
-        rows = await erp.read(f"entity.{entity.name}.sql", entity.sql, keys)
+        rows = await erp.read(f"entity.{entity.name}.sql", entity.sql, keys, anew=anew)
     except MappingError as exc:
         if len(keys) == 1:
             return {}, {keys[0]: exc}
         middle = len(keys) // 2
-        good, bad = await read_documents(erp, entity, mapper, keys[:middle])
-        more_good, more_bad = await read_documents(erp, entity, mapper, keys[middle:])
+        good, bad = await read_documents(erp, entity, mapper, keys[:middle], anew=True)
+        more_good, more_bad = await read_documents(erp, entity, mapper, keys[middle:], anew=True)
         return {**good, **more_good}, {**bad, **more_bad}
     return mapper.documents(rows)
