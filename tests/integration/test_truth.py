@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from daemon.config.entity import Entity
-from daemon.erp import Erp
+from daemon.erp import Erp, ReadConnection
 from daemon.errors import SourceError
 from daemon.mapping import Mapper
 from daemon.model import Claim, Key, Missing, Snapshot, Xid
@@ -33,9 +33,9 @@ class Ground:
         """The transaction that the writer has open."""
         return int(await self.writer.fetchval("select pg_current_xact_id()::text"))
 
-    async def read(self, marks: dict[Key, Xid], sql: str = SQL) -> tuple[set[Key], dict[Key, str]]:
-        """Keys that are hidden, and what the others say."""
-        claims = {key: Claim(key, 1, frozenset((xid,))) for key, xid in marks.items()}
+    async def read(self, marks: dict[Key, Xid | None], sql: str = SQL) -> tuple[set[Key], dict[Key, str]]:
+        """Keys that are hidden, and what the others say. None for a mark whose transaction was seen before."""
+        claims = {key: Claim(key, 1, frozenset(() if xid is None else (xid,))) for key, xid in marks.items()}
         entity = Entity.model_construct(name="note", sql=sql)
         mapper = Mapper("custom", ("key",), {}, Missing.UNPUBLISH, "entity.note")
         hidden, good, bad = await read_claimed(self.erp, self, entity, mapper, claims)  # type: ignore[arg-type]
@@ -104,6 +104,35 @@ async def test_a_read_of_few_keys_keeps_its_plan_and_one_of_many_is_planned_for_
     plans = {row["statement"]: (row["generic_plans"], row["custom_plans"]) for row in statements}
     assert plans.pop(SQL) == (0, 3)
     assert [counts for statement, counts in plans.items() if "pg_current_snapshot()" in statement] == [(3, 0)]
+
+
+async def test_reads_of_few_keys_do_not_switch_the_planning_back_and_forth(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switched = 0
+    execute = ReadConnection.execute
+
+    async def counted(connection: ReadConnection, query: str) -> object:
+        nonlocal switched
+        switched += 1
+        return await execute(connection, query)
+
+    monkeypatch.setattr(ReadConnection, "execute", counted)
+    for _ in range(3):
+        assert await ground.read({1: 3}) == (set(), {1: "old"})
+        assert await ground.read({2: None}) == (set(), {2: "old"})
+        assert await ground.erp.keys("entity.note.watch.0", "select id from note where id = any($1)", [1, 2]) == {1, 2}
+        await ground.erp.snapshot()
+        await ground.erp.clock()
+    assert switched == 1
+
+
+@pytest.mark.parametrize("xid", [3, None])
+async def test_where_one_plan_fails_the_query_is_asked_with_its_own(ground: Ground, xid: Xid | None) -> None:
+    plan = "current_setting('plan_cache_mode')"
+    fails = f"1 / length(replace({plan}, 'force_generic_plan', '')) > -1"
+    sql = f"select id as key, {plan} as said from note where id = any($1) and {fails}"
+    assert await ground.read({1: xid}, sql) == (set(), {1: "auto"})
 
 
 @pytest.mark.parametrize(
